@@ -1,0 +1,3 @@
+"""Deep Feature Consistent Variational Autoencoders."""
+
+__version__ = "0.1.0"
