@@ -1,0 +1,161 @@
+"""A run folder: its settings, its checkpoint and its measurements, and reading them again."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+import dfcvae
+from dfcvae.datasets import Images
+from dfcvae.dfc import DFCVAE
+from dfcvae.download import write_whole
+from dfcvae.hardware import describe
+from dfcvae.vae import VAE
+
+CONFIG, CHECKPOINT, METRICS = "config.json", "checkpoint.pt", "metrics.jsonl"
+MAY_CHANGE = {"steps", "epochs", "minutes", "precision", "preview_every", "log_every"}  # between two calls on one folder
+
+
+def save_checkpoint(
+    out: Path, model: nn.Module, optimizer: torch.optim.Optimizer, step: int, seconds: float
+) -> None:
+    """Write what a run needs to go on: tensors and numbers only, written beside and renamed."""
+    state = {
+        "step": step,
+        "seconds": seconds,
+        "model": model.state_dict(),
+        "optimizer": optimizer.state_dict(),
+    }
+    write_whole(out / CHECKPOINT, lambda part: torch.save(state, part))
+
+
+def read_checkpoint(out: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
+    """The checkpoint of a run folder; nothing in it is executed. Raises FileNotFoundError or ValueError."""
+    path = Path(out) / CHECKPOINT
+    if not path.is_file():
+        raise FileNotFoundError(f"{str(out)!r} holds no {CHECKPOINT}: give the --out folder of a training.")
+    try:
+        state = torch.load(path, map_location=device, weights_only=True)
+        return {key: state[key] for key in ("step", "seconds", "model", "optimizer")}
+    except Exception as error:  # torch.load raises what the damage happens to hit
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:120]
+        raise ValueError(f"{str(path)!r} is no checkpoint of a training ({reason}): train again.") from None
+
+
+def write_config(out: Path, config: dict[str, Any]) -> None:
+    write_whole(out / CONFIG, lambda part: part.write_text(json.dumps(config, indent=2) + "\n"))
+
+
+def read_config(out: Path) -> dict[str, Any]:
+    """The settings of a run folder. Raises FileNotFoundError or ValueError."""
+    path = Path(out) / CONFIG
+    if not path.is_file():
+        raise FileNotFoundError(f"{str(out)!r} holds no {CONFIG}: give the --out folder of a training.")
+    try:
+        config = json.loads(path.read_text())
+        return config | {section: dict(config[section]) for section in ("model", "data", "training")}
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{str(path)!r} holds no settings of a training ({error}): train again.") from None
+
+
+def describe_run(
+    model: DFCVAE, images: Images, training: dict[str, Any], device: torch.device
+) -> dict[str, Any]:
+    """Everything that another program needs to know of a run, as it stands in config.json."""
+    layer_weights = None if model.perceptual is None else model.perceptual.layer_weights
+    described = {"preset": model.preset, "image_size": model.image_size, "latent_dim": model.latent_dim}
+    described |= {"channels": list(model.channels), "alpha": model.alpha, "beta": model.beta}
+    described |= {"features": model.features_name, "layer_weights": layer_weights}
+    data = {"name": images.name, "split": images.split, "images": len(images), "size": model.image_size}
+    machine = {"device": describe(device), "torch": torch.__version__, "dfcvae": dfcvae.__version__}
+    return {"model": described, "data": data, "training": training, "machine": machine}
+
+
+def refuse_other_settings(out: Path, old: dict[str, Any], new: dict[str, Any]) -> None:
+    """Going on with other settings would be neither the old run nor a new one."""
+    for section in ("model", "data", "training"):
+        for key in new[section]:
+            before, after = old[section].get(key), new[section][key]
+            if key not in MAY_CHANGE and not _same(before, after):
+                raise ValueError(
+                    f"{str(out)!r} holds a run with {key} = {before}, asked for was {after}: "
+                    "give the same settings to go on with it, or another folder to start anew."
+                )
+
+
+def _same(before: Any, after: Any) -> bool:
+    """Equal; numbers to a part in a thousand, because calibrated weights round differently by machine."""
+    if isinstance(before, dict) and isinstance(after, dict):
+        return before.keys() == after.keys() and all(_same(before[key], after[key]) for key in after)
+    if isinstance(before, float) and isinstance(after, float):
+        return math.isclose(before, after, rel_tol=1e-3)
+    return before == after
+
+
+def load_run(out: str | Path, device: torch.device | str = "cpu") -> VAE:
+    """The trained VAE of a run folder, in eval mode, without its loss network."""
+    model = read_config(Path(out))["model"]
+    vae = VAE(model["image_size"], model["latent_dim"], model["channels"])
+    try:
+        vae.load_state_dict(read_checkpoint(Path(out), device)["model"])
+    except RuntimeError as error:
+        raise ValueError(
+            f"{CONFIG} and {CHECKPOINT} of {str(out)!r} disagree ({str(error).splitlines()[0]})."
+        ) from None
+    return vae.to(device).eval()
+
+
+def read_metrics(out: str | Path, up_to_step: float = float("inf")) -> list[dict[str, float]]:
+    """The lines of metrics.jsonl up to a step; a line torn by a power cut is left out."""
+    path, lines = Path(out) / METRICS, []
+    for text in path.read_text().splitlines() if path.is_file() else []:
+        try:
+            line = json.loads(text)
+        except ValueError:
+            continue
+        if isinstance(line, dict) and line.get("step", float("inf")) <= up_to_step:
+            lines.append(line)
+    return lines
+
+
+def write_metrics(out: Path, lines: list[dict[str, float]]) -> None:
+    text = "".join(json.dumps(line) + "\n" for line in lines)
+    write_whole(out / METRICS, lambda part: part.write_text(text))
+
+
+class MetricsWriter:
+    """Writes the lines of metrics.jsonl: means of the loss's terms since the line before."""
+
+    def __init__(self, out: Path, per_epoch: int, batch_size: int, step: int, seconds: float) -> None:
+        self.path, self.per_epoch, self.batch_size = out / METRICS, per_epoch, batch_size
+        self.step, self.seconds = step, seconds
+
+    def write(self, step: int, start: float, terms: list[dict[str, Tensor]], rate: float) -> dict[str, float]:
+        """terms: of each step since the last line. start: when the run would have started without a pause.
+
+        Raises FloatingPointError, naming the term, where a mean is no number.
+        """
+        means = {name: torch.stack([term[name].float() for term in terms]).mean().item() for name in terms[0]}
+        for name, value in means.items():
+            if not math.isfinite(value):
+                raise FloatingPointError(
+                    f"{name} is {value} between steps {self.step} and {step}: lower the learning rate; "
+                    "the last checkpoint in the run folder is from before."
+                )
+        seconds = time.perf_counter() - start
+        speed = (step - self.step) * self.batch_size / max(seconds - self.seconds, 1e-9)
+        line = {"step": step, "epoch": step / self.per_epoch, "images": step * self.batch_size}
+        line |= {"seconds": round(seconds, 3), "images_per_second": round(speed, 1), "learning_rate": rate}
+        self.append(line | means)
+        self.step, self.seconds = step, seconds
+        return line | means
+
+    def append(self, line: dict[str, float]) -> None:
+        with self.path.open("a") as file:
+            file.write(json.dumps(line) + "\n")

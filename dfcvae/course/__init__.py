@@ -1,0 +1,1 @@
+"""What serves the course and not the model: profiles, set-up, badges, self-checks, classroom."""

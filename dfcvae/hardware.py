@@ -1,0 +1,74 @@
+"""What the machine has: device, precision, threads."""
+
+from __future__ import annotations
+
+import math
+import os
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import torch
+
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
+
+
+def pick_device(device: str | torch.device = "auto") -> torch.device:
+    """ "auto" is CUDA, then Apple's MPS, then the CPU. Raises ValueError for a device that is not there."""
+    if str(device) == "auto":
+        mps = getattr(torch.backends, "mps", None)
+        device = "cuda" if torch.cuda.is_available() else "mps" if mps and mps.is_available() else "cpu"
+    try:
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"device {str(device)!r} cannot be used ({reason}): try 'auto' or 'cpu'.") from None
+    return torch.device(device)
+
+
+def pick_precision(device: torch.device, precision: str = "auto") -> str:
+    """ "auto" is bf16 where the hardware computes in it, and fp32 else. Losses are summed in fp32 always."""
+    if precision == "auto":
+        return "bf16" if _computes_bf16(device) else "fp32"
+    if precision not in PRECISIONS:
+        raise ValueError(f"unknown precision {precision!r}: expected auto, {', '.join(PRECISIONS)}.")
+    return precision
+
+
+def _computes_bf16(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    return device.type == "cpu" and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+
+
+def autocast(device: torch.device, precision: str) -> AbstractContextManager:
+    """Convolutions and products in ``precision``; on fp32 it does nothing."""
+    return torch.autocast(device.type, dtype=PRECISIONS[precision], enabled=precision != "fp32")
+
+
+def available_threads() -> int:
+    """Processors that this process may use: the smaller of its affinity and its container's limit."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
+    return max(1, min(cores, _container_limit()))
+
+
+def _container_limit() -> int:
+    """Cores that the container's CPU quota amounts to, rounded up (control groups, version 2 and 1)."""
+    root = Path("/sys/fs/cgroup")
+    try:
+        if (root / "cpu.max").is_file():
+            quota, period = (root / "cpu.max").read_text().split()
+        else:
+            quota, period = (
+                (root / "cpu" / f"cpu.cfs_{name}_us").read_text() for name in ("quota", "period")
+            )
+        return math.ceil(int(quota) / int(period)) if int(quota) > 0 else 1 << 16
+    except (OSError, ValueError):
+        return 1 << 16
+
+
+def describe(device: torch.device) -> str:
+    """The device in words: "CUDA: NVIDIA T4" or "CPU, 2 threads"."""
+    if device.type == "cuda":
+        return f"CUDA: {torch.cuda.get_device_name(device)}"
+    return "Apple GPU (MPS)" if device.type == "mps" else f"CPU, {torch.get_num_threads()} threads"

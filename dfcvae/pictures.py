@@ -1,0 +1,65 @@
+"""Pictures as plain PNG files: grids of images, written without a plotting library."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from dfcvae.download import write_whole
+
+GAP = 2  # pixels between images
+PAPER, INK = 255, (40, 40, 48)
+
+
+def to_uint8(images: Tensor) -> Tensor:
+    """Float images in [0, 1] -> uint8; uint8 images pass."""
+    return (
+        images if images.dtype == torch.uint8 else (images.detach().float().clamp(0, 1) * 255).round().byte()
+    )
+
+
+def grid(images: Tensor, columns: int = 8, zoom: int = 1) -> Tensor:
+    """Images (N, 3, H, W) side by side, row after row: uint8 (3, rows * H', columns * W') with white gaps."""
+    images = to_uint8(images).cpu().repeat_interleave(zoom, -1).repeat_interleave(zoom, -2)
+    n, _, height, width = images.shape
+    rows = -(-n // columns)
+    sheet = torch.full(
+        (3, rows * (height + GAP) + GAP, columns * (width + GAP) + GAP), PAPER, dtype=torch.uint8
+    )
+    for i, image in enumerate(images):
+        top, left = GAP + i // columns * (height + GAP), GAP + i % columns * (width + GAP)
+        sheet[:, top : top + height, left : left + width] = image
+    return sheet
+
+
+def save_png(path: str | Path, image: Tensor) -> Path:
+    """Write a uint8 image (3, H, W), whole or not at all."""
+    from PIL import Image
+
+    picture = Image.fromarray(image.permute(1, 2, 0).contiguous().numpy())  # (3, H, W) -> (H, W, 3)
+    write_whole(Path(path), lambda part: picture.save(part, format="PNG"))
+    return Path(path)
+
+
+def labelled_rows(rows: Sequence[tuple[str, Tensor]], zoom: int = 2, note: str = "") -> Tensor:
+    """A labelled row of images for each pair (label, images (N, 3, H, W)), and a note under the last.
+
+    Returns uint8 (3, height, width).
+    """
+    parts = []
+    for text, images in rows:
+        sheet = grid(images, columns=len(images), zoom=zoom)
+        parts += [_line(text, sheet.shape[2]), sheet]
+    return torch.cat([*parts, _line(note, sheet.shape[2])] if note else parts, dim=1)
+
+
+def _line(text: str, width: int, height: int = 26) -> Tensor:
+    import numpy as np
+    from PIL import Image, ImageDraw, ImageFont
+
+    strip = Image.new("RGB", (width, height), (PAPER,) * 3)
+    ImageDraw.Draw(strip).text((2 * GAP, 5), text, fill=INK, font=ImageFont.load_default(size=15))
+    return torch.from_numpy(np.array(strip)).permute(2, 0, 1)  # (height, width, 3) -> (3, height, width)

@@ -1,0 +1,277 @@
+"""The training loop: ``train(model, images, out="runs/demo", steps=300)``.
+
+Everything random is a function of the seed and the step: the order of the images of the epoch, the
+noise of z of the step. So a run that was interrupted goes on as if it had not been.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import statistics
+import time
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dfcvae import pictures
+from dfcvae.checkpoint import (
+    CHECKPOINT,
+    MetricsWriter,
+    describe_run,
+    read_checkpoint,
+    read_config,
+    read_metrics,
+    refuse_other_settings,
+    save_checkpoint,
+    write_config,
+    write_metrics,
+)
+from dfcvae.datasets import Images
+from dfcvae.dfc import DFCVAE
+from dfcvae.hardware import autocast, pick_device, pick_precision
+
+SCHEDULES = ("cosine", "halve", "constant")
+STREAMS = ("order", "flip", "noise", "preview", "validation")  # of random numbers, each its own
+PREVIEWED, VALIDATED = 16, 512  # images in reconstructions.png; at most, behind a validation figure
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to train. learning_rate is Adam's; the paper has 5e-4 with schedule "halve" (every epoch).
+
+    flip mirrors half of the images, for photographs. precision: "auto", "bf16" or "fp32".
+    log_every, preview_every: steps between lines of metrics.jsonl, and between pictures with a checkpoint.
+    """
+
+    batch_size: int = 64
+    learning_rate: float = 1e-3
+    schedule: str = "cosine"
+    flip: bool = False
+    seed: int = 0
+    precision: str = "auto"
+    log_every: int = 10
+    preview_every: int | None = None
+    steps: int | None = None
+    epochs: float | None = None
+    minutes: float | None = None
+
+    def __post_init__(self) -> None:
+        lengths = [length for length in (self.steps, self.epochs, self.minutes) if length is not None]
+        if any(length <= 0 for length in lengths):
+            raise ValueError(f"steps, epochs or minutes are {lengths}: expected a number above 0.")
+        if self.schedule not in SCHEDULES:
+            raise ValueError(f"unknown schedule {self.schedule!r}: expected one of {', '.join(SCHEDULES)}.")
+        if not 0 < self.learning_rate < math.inf:
+            raise ValueError(f"learning_rate is {self.learning_rate}: expected a number above 0.")
+        if min(self.log_every, self.preview_every or 1) < 1:
+            raise ValueError("log_every and preview_every count steps: expected 1 or more.")
+
+
+@dataclass
+class Run:
+    """What ``train`` returns: the folder, the trained model (eval mode) and the lines of metrics.jsonl."""
+
+    out: Path
+    model: DFCVAE
+    config: dict[str, Any]
+    metrics: list[dict[str, float]]
+
+
+def train(
+    model: DFCVAE,
+    images: Images,
+    out: str | Path,
+    *,
+    validation: Images | None = None,
+    device: str = "auto",
+    progress: bool = True,
+    **settings: Any,
+) -> Run:
+    """Train ``model`` on ``images`` with Adam into a run folder; where it holds a checkpoint, go on from it.
+
+    settings: those of ``Settings``. The length is one of steps, epochs or minutes; minutes become a fixed
+    number of steps after a short timing, stored in config.json. validation: images for the pictures and
+    for figures of the same loss.
+
+    Raises ValueError for settings that do not fit, or that differ from the folder's; FloatingPointError
+    when the loss is no number, naming steps and term.
+    """
+    trainer = Trainer(model, images, Settings(**settings), pick_device(device))
+    out = Path(out)
+    stored = read_config(out) if (out / CHECKPOINT).is_file() else None
+    trainer.settings = _with_length(trainer, stored)
+    config = describe_run(model, images, asdict(trainer.settings), trainer.device)
+    if stored:
+        refuse_other_settings(out, stored, config)
+    out.mkdir(parents=True, exist_ok=True)
+    trainer.run(out, config, validation, progress)
+    return Run(out, model.eval(), config, read_metrics(out))
+
+
+def steps_in(minutes: float, model: DFCVAE, images: Images, device: str = "auto", **settings: Any) -> int:
+    """How many steps of training fit into so many minutes here: timed on a copy, which is thrown away."""
+    trainer = Trainer(copy.deepcopy(model), images, Settings(**settings), pick_device(device))
+    trainer.model.train()
+    seconds = []
+    for step in range(10):
+        start = time.perf_counter()
+        trainer.step(step % trainer.per_epoch)["loss"].item()
+        seconds.append(time.perf_counter() - start)
+    return max(1, int(60 * minutes / statistics.median(seconds[4:])))
+
+
+def rate_at(step: int, steps: int, per_epoch: int, base: float, schedule: str = "cosine") -> float:
+    """Adam's rate at a step: "cosine" falls from base to 0 over the run, "halve" (the paper's) by epochs."""
+    if schedule == "cosine":
+        return base * 0.5 * (1 + math.cos(math.pi * step / steps))
+    return base * 0.5 ** (step // per_epoch) if schedule == "halve" else base
+
+
+class Trainer:
+    """A training under way: model, optimizer, and the images of each step."""
+
+    def __init__(self, model: DFCVAE, images: Images, settings: Settings, device: torch.device) -> None:
+        _check_images(model, images, settings)
+        self.settings = replace(settings, precision=pick_precision(device, settings.precision))
+        self.model = model.to(device, memory_format=torch.channels_last)
+        self.images, self.device = images, device
+        self.per_epoch = len(images) // settings.batch_size
+        self.optimizer = torch.optim.Adam(
+            model.parameters(), settings.learning_rate, fused=device.type != "mps"
+        )
+        self._epoch, self._order = -1, torch.empty(0)
+
+    def random(self, stream: str, number: int) -> torch.Generator:
+        """The random numbers of one purpose and one step, the same on every device."""
+        base = self.settings.seed * len(STREAMS) + STREAMS.index(stream)
+        return torch.Generator().manual_seed((base * 1_000_003 + number) % 2**63)
+
+    def batch(self, step: int) -> Tensor:
+        """The images of a step: float (B, 3, S, S) in [0, 1] on the device. Every epoch has a new order."""
+        epoch, place = divmod(step, self.per_epoch)
+        if epoch != self._epoch:
+            self._order = torch.randperm(len(self.images), generator=self.random("order", epoch))
+            self._epoch = epoch
+        size = self.settings.batch_size
+        x = self.images.pixels[self._order[place * size : (place + 1) * size]].to(self.device)
+        x = x.to(memory_format=torch.channels_last).float().div_(255)
+        if self.settings.flip:
+            mirrored = torch.rand(size, generator=self.random("flip", step)).to(self.device) < 0.5
+            x = torch.where(mirrored.view(-1, 1, 1, 1), x.flip(-1), x)
+        return x
+
+    def terms(self, x: Tensor, noise: torch.Generator) -> dict[str, Tensor]:
+        """The terms of the loss on x, the same for training and validation."""
+        with autocast(self.device, self.settings.precision):
+            return self.model.loss_function(self.model(x, generator=noise), x)
+
+    def step(self, step: int) -> dict[str, Tensor]:
+        """One step of Adam. Returns the terms of the loss, detached, on the device."""
+        chosen = self.settings
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate_at(
+                step, chosen.steps or 1, self.per_epoch, chosen.learning_rate, chosen.schedule
+            )
+        terms = self.terms(self.batch(step), self.random("noise", step))
+        self.optimizer.zero_grad(set_to_none=True)
+        terms["loss"].backward()
+        self.optimizer.step()
+        return {name: term.detach() for name, term in terms.items()}
+
+    def run(self, out: Path, config: dict[str, Any], validation: Images | None, progress: bool) -> None:
+        """Train from the folder's checkpoint, or from the start, to the last step."""
+        first, before = self._resume(out) if (out / CHECKPOINT).is_file() else (0, 0.0)
+        write_config(out, config)
+        write_metrics(out, read_metrics(out, up_to_step=first))
+        if first < self.settings.steps:
+            self._loop(out, validation, first, before, progress)
+
+    def _resume(self, out: Path) -> tuple[int, float]:
+        state = read_checkpoint(out, self.device)
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        return state["step"], state["seconds"]
+
+    def _loop(self, out: Path, validation: Images | None, first: int, before: float, progress: bool) -> None:
+        from tqdm import tqdm
+
+        chosen, start, seen = self.settings, time.perf_counter() - before, []
+        writer = MetricsWriter(out, self.per_epoch, chosen.batch_size, first, before)
+        self.model.train()
+        with tqdm(total=chosen.steps, initial=first, unit="step", desc=out.name, disable=not progress) as bar:
+            for done in range(first + 1, chosen.steps + 1):
+                seen.append(self.step(done - 1))
+                if done % chosen.log_every == 0 or done == chosen.steps:
+                    line = writer.write(done, start, seen, self.optimizer.param_groups[0]["lr"])
+                    bar.set_postfix_str(_summary(line))
+                    seen = []
+                bar.update()
+                if done % chosen.preview_every == 0 or done == chosen.steps:
+                    pause = time.perf_counter()
+                    self._preview(out, validation or self.images)
+                    if validation is not None:
+                        writer.append({"step": done} | self.validate(validation))
+                    start += time.perf_counter() - pause
+                    save_checkpoint(out, self.model, self.optimizer, done, time.perf_counter() - start)
+
+    @torch.no_grad()
+    def _preview(self, out: Path, images: Images) -> None:
+        """reconstructions.png: originals above their reconstructions; samples.png: from the prior."""
+        self.model.eval()
+        x = images.float(slice(0, PREVIEWED)).to(self.device)
+        pairs = torch.cat([half for eight in x.split(8) for half in (eight, self.model.generate(eight))])
+        pictures.save_png(out / "reconstructions.png", pictures.grid(pairs, columns=8, zoom=2))
+        samples = self.model.sample(32, generator=self.random("preview", 0))
+        pictures.save_png(out / "samples.png", pictures.grid(samples, columns=8, zoom=2))
+        self.model.train()
+
+    @torch.no_grad()
+    def validate(self, images: Images) -> dict[str, float]:
+        """The training's own loss, weights and all, on other images (the first 512), in eval mode."""
+        self.model.eval()
+        sums, count = {"loss": 0.0, "kl": 0.0, "reconstruction": 0.0}, min(VALIDATED, len(images))
+        for first in range(0, count, 64):
+            x = images.float(slice(first, min(first + 64, count))).to(self.device)
+            terms = self.terms(x.to(memory_format=torch.channels_last), self.random("validation", first))
+            sums = {name: total + terms[name].item() * len(x) for name, total in sums.items()}
+        self.model.train()
+        return {f"validation_{name}": total / count for name, total in sums.items()}
+
+
+def _with_length(trainer: Trainer, stored: dict[str, Any] | None) -> Settings:
+    """Settings whose length is a number of steps; a run that goes on keeps the steps of its minutes."""
+    chosen = trainer.settings
+    if sum(length is not None for length in (chosen.steps, chosen.epochs, chosen.minutes)) != 1:
+        raise ValueError("how long? Give one of steps, epochs or minutes.")
+    steps = chosen.steps
+    if chosen.epochs:
+        steps = max(1, round(chosen.epochs * trainer.per_epoch))
+    elif chosen.minutes and stored and stored["training"].get("minutes") == chosen.minutes:
+        steps = stored["training"]["steps"]
+    elif chosen.minutes:
+        timed = replace(chosen, minutes=None)
+        steps = steps_in(chosen.minutes, trainer.model, trainer.images, trainer.device, **asdict(timed))
+    return replace(chosen, steps=steps, preview_every=chosen.preview_every or math.ceil(steps / 8))
+
+
+def _check_images(model: DFCVAE, images: Images, settings: Settings) -> None:
+    if not 2 <= settings.batch_size <= len(images):
+        raise ValueError(
+            f"batch_size is {settings.batch_size}: expected 2 to {len(images)}, the number of images."
+        )
+    if images.pixels.shape[-1] != model.image_size:
+        raise ValueError(
+            f"the images are {images.pixels.shape[-1]} pixels wide and the model {model.image_size}: "
+            f"load them with size={model.image_size}."
+        )
+
+
+def _summary(line: dict[str, float]) -> str:
+    return (
+        f"{line['images_per_second']:.0f} images/s, loss {line['loss']:.1f}, "
+        f"kl {line['kl']:.1f} nats, reconstruction {line['reconstruction']:.4g}"
+    )

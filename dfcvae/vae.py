@@ -1,0 +1,139 @@
+"""The variational autoencoder of the course.
+
+Kingma and Welling, "Auto-Encoding Variational Bayes", arXiv 1312.6114; the network of Hou et al.,
+arXiv 1610.00291, section 3.1 and figure 2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+LOG_VAR_BOUND = 10.0  # std of z stays between exp(-5) and exp(5)
+
+
+class VAEOutput(NamedTuple):
+    """What a forward pass gives: reconstruction (N, 3, S, S) in [0, 1]; mu and log_var (N, latent_dim)."""
+
+    reconstruction: Tensor
+    mu: Tensor
+    log_var: Tensor
+
+
+def kl_divergence(mu: Tensor, log_var: Tensor) -> Tensor:
+    """KL(q(z|x) || N(0, I)) in nats per image: summed over latents, mean over the batch. A scalar.
+
+    -1/2 sum_j (1 + log_var_j - mu_j^2 - exp(log_var_j)); Kingma and Welling, appendix B.
+    mu, log_var: (N, latent_dim).
+    """
+    mu, log_var = mu.float(), log_var.float()
+    return -0.5 * (1 + log_var - mu.square() - log_var.exp()).sum(dim=1).mean()
+
+
+class VAE(nn.Module):
+    """The paper's convolutional VAE; 2,312,811 parameters at 64 x 64 with 100 latents.
+
+    image_size: side of the square image, 32 to 256 pixels, divisible by 2 ** len(channels).
+    latent_dim: dimensions of z. channels: feature maps of the encoder's levels, first to last; the
+    decoder goes back through them. Raises ValueError for sizes that do not fit.
+    """
+
+    def __init__(
+        self, image_size: int = 64, latent_dim: int = 100, channels: Sequence[int] = (32, 64, 128, 256)
+    ) -> None:
+        super().__init__()
+        self.image_size, self.latent_dim, self.channels = image_size, latent_dim, tuple(channels)
+        _check_sizes(image_size, latent_dim, self.channels)
+        self.grid = image_size // 2 ** len(self.channels)  # side of the last feature maps
+        self.encoder = _encoder(self.channels)
+        flat = self.channels[-1] * self.grid**2
+        self.to_mu = nn.Linear(flat, latent_dim)
+        self.to_log_var = nn.Linear(flat, latent_dim)
+        self.from_z = nn.Linear(latent_dim, flat)
+        self.decoder = _decoder(self.channels)
+
+    def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """mu and log_var of q(z|x), each (N, latent_dim). x: float (N, 3, S, S) in [0, 1].
+
+        log_var is bounded by +-10, smoothly, so that a bad step cannot send exp(log_var) to infinity.
+        """
+        expected = (3, self.image_size, self.image_size)
+        if x.ndim != 4 or tuple(x.shape[1:]) != expected or not x.is_floating_point():
+            raise ValueError(
+                f"images are {tuple(x.shape)} {x.dtype}: expected float (N, {str(expected)[1:]} in [0, 1]."
+            )
+        h = self.encoder(x).flatten(1)  # (N, 3, S, S) -> (N, C * grid * grid)
+        log_var = LOG_VAR_BOUND * torch.tanh(self.to_log_var(h).float() / LOG_VAR_BOUND)
+        return self.to_mu(h).float(), log_var
+
+    def decode(self, z: Tensor) -> Tensor:
+        """Images (N, 3, S, S) in [0, 1] from z (N, latent_dim)."""
+        if z.ndim != 2 or z.shape[1] != self.latent_dim:
+            raise ValueError(f"z is {tuple(z.shape)}: expected (N, {self.latent_dim}).")
+        h = self.from_z(z).view(-1, self.channels[-1], self.grid, self.grid)
+        return torch.sigmoid(self.decoder(h).float())
+
+    def reparameterize(self, mu: Tensor, log_var: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """z = mu + exp(log_var / 2) * epsilon, epsilon ~ N(0, I); Kingma and Welling, section 2.4.
+
+        ``generator`` draws epsilon on its own device, so the same seed gives the same z on every device.
+        """
+        device = mu.device if generator is None else generator.device
+        epsilon = torch.randn(mu.shape, generator=generator, device=device, dtype=mu.dtype).to(mu.device)
+        return mu + torch.exp(0.5 * log_var) * epsilon
+
+    def forward(self, x: Tensor, generator: torch.Generator | None = None) -> VAEOutput:
+        mu, log_var = self.encode(x)
+        return VAEOutput(self.decode(self.reparameterize(mu, log_var, generator)), mu, log_var)
+
+    @torch.no_grad()
+    def generate(self, x: Tensor) -> Tensor:
+        """The reconstruction from mu, without noise: (N, 3, S, S) in [0, 1]."""
+        return self.decode(self.encode(x)[0])
+
+    @torch.no_grad()
+    def sample(self, n: int, temperature: float = 1.0, generator: torch.Generator | None = None) -> Tensor:
+        """n images from z ~ N(0, temperature^2 I): (n, 3, S, S) in [0, 1]. Call ``eval()`` first."""
+        mu = self.from_z.weight.new_zeros(n, self.latent_dim)
+        return self.decode(temperature * self.reparameterize(mu, torch.zeros_like(mu), generator))
+
+
+def _encoder(channels: tuple[int, ...]) -> nn.Sequential:
+    """Each level: conv 4x4 stride 2, batch norm, LeakyReLU; it halves the side."""
+    levels = nn.Sequential()
+    for c_in, c_out in zip((3, *channels), channels, strict=False):
+        levels.append(
+            nn.Sequential(nn.Conv2d(c_in, c_out, 4, 2, 1), nn.BatchNorm2d(c_out), nn.LeakyReLU(0.2))
+        )
+    return levels
+
+
+def _decoder(channels: tuple[int, ...]) -> nn.Sequential:
+    """Each level: nearest-neighbour x2, conv 3x3 on a replicated border, batch norm, LeakyReLU; the last
+    level ends at its convolution. Upsampling before a convolution leaves no checkerboard.
+    """
+    levels = nn.Sequential()
+    outputs = (*reversed(channels[:-1]), 3)
+    for c_in, c_out in zip(reversed(channels), outputs, strict=True):
+        level = nn.Sequential(
+            nn.Upsample(scale_factor=2), nn.Conv2d(c_in, c_out, 3, 1, 1, padding_mode="replicate")
+        )
+        if len(levels) < len(channels) - 1:
+            level.extend([nn.BatchNorm2d(c_out), nn.LeakyReLU(0.2)])
+        levels.append(level)
+    return levels
+
+
+def _check_sizes(image_size: int, latent_dim: int, channels: tuple[int, ...]) -> None:
+    if latent_dim < 1 or not channels or min(channels) < 1:
+        raise ValueError(f"latent_dim is {latent_dim} and channels {channels}: expected positive numbers.")
+    step = 2 ** len(channels)
+    if not 32 <= image_size <= 256 or image_size % step:
+        fitting = [str(size) for size in (32, 48, 64, 80, 96, 128, 160, 192, 224, 256) if size % step == 0]
+        raise ValueError(
+            f"image_size is {image_size}: {len(channels)} levels need a multiple of {step} from 32 to 256, "
+            f"such as {', '.join(fitting) or 'none: give fewer levels'}."
+        )

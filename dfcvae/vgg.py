@@ -1,0 +1,254 @@
+"""What a VGG network sees: frozen, truncated features under the paper's layer names.
+
+VGG: Simonyan and Zisserman, "Very Deep Convolutional Networks for Large-Scale Image Recognition",
+arXiv 1409.1556. Its use as the loss network Phi: Hou et al., arXiv 1610.00291, section 3.2.
+
+A layer is named by its block and its place in the block: ``relu3_1`` is the ReLU after the first
+convolution of the third block. Names of convolutions (``conv3_1``), batch norms (``bn3_1``) and
+pools (``pool3``) are taken too.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+CONVS_PER_BLOCK = {"vgg16": (2, 2, 3, 3, 3), "vgg19": (2, 2, 4, 4, 4), "vgg19_bn": (2, 2, 4, 4, 4)}
+WIDTHS = (64, 128, 256, 512, 512)  # channels of each block in the published networks
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+MINI_FILE = Path(__file__).parent / "pretrained" / "vgg_mini.safetensors"
+
+
+def build_layers(
+    arch: str = "vgg19", last: str | None = None, widths: Sequence[int] = WIDTHS
+) -> nn.Sequential:
+    """The convolutional part of a VGG, from the image to layer ``last``, every layer under its name.
+
+    ``widths`` are the channels of the five blocks. ReLUs are not in place, so a captured feature map
+    stays what it was. Raises ValueError for an unknown ``arch`` or ``last``.
+    """
+    if arch not in CONVS_PER_BLOCK:
+        raise ValueError(f"unknown VGG {arch!r}: expected one of {', '.join(CONVS_PER_BLOCK)}.")
+    layers, channels = nn.Sequential(), 3
+    for block, (convs, width) in enumerate(zip(CONVS_PER_BLOCK[arch], widths, strict=True), start=1):
+        for i in range(1, convs + 1):
+            layers.add_module(f"conv{block}_{i}", nn.Conv2d(channels, width, 3, padding=1))
+            if arch.endswith("_bn"):
+                layers.add_module(f"bn{block}_{i}", nn.BatchNorm2d(width))
+            layers.add_module(f"relu{block}_{i}", nn.ReLU())
+            channels = width
+        layers.add_module(f"pool{block}", nn.MaxPool2d(2))
+    names = [name for name, _ in layers.named_children()]
+    if last is None:
+        return layers
+    if last not in names:
+        raise ValueError(f"{arch} has no layer {last!r}: its layers are {', '.join(names)}.")
+    return layers[: names.index(last) + 1]
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Tensors under torchvision's keys (``features.0.weight``), and the normalisation they expect."""
+
+    tensors: Mapping[str, Tensor]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    name: str
+    arch: str | None = None
+
+
+class VGGFeatures(nn.Module):
+    """Features of named VGG layers: ``vgg(x) -> {name: (N, C_l, H_l, W_l)}`` for x (N, 3, H, W) in [0, 1].
+
+    The network ends at the last of ``layers`` and normalises its input itself. It is frozen in three
+    senses at once: its tensors are buffers, so no optimizer finds them; they are not persistent, so no
+    state dict carries them; and ``train()`` leaves it in eval, so batch norm never moves. Gradients
+    still pass *through* it to x.
+
+    weights: ``"auto"`` takes torchvision's VGG where it has been downloaded before and the mini VGG of
+    this package else, and never downloads; ``"torchvision"`` downloads; ``"mini"``; ``"random"`` (seeded,
+    He initialisation); or a file (.safetensors or .pth). A file must say which normalisation it was
+    trained with, in its metadata or through ``mean`` and ``std`` (of RGB in [0, 1]); it is refused else.
+
+    ``vgg.weights_name`` says what was loaded. Raises ValueError for unknown layers or unfit weights.
+    """
+
+    def __init__(
+        self,
+        arch: str = "vgg19",
+        layers: Sequence[str] = ("relu1_1", "relu2_1", "relu3_1"),
+        weights: str | Path = "auto",
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        if isinstance(layers, str) or not layers:
+            raise ValueError(
+                f"layers is {layers!r}: expected a list of names such as ['relu1_1', 'relu2_1']."
+            )
+        self.arch, self.layers = arch, tuple(layers)
+        last = _deepest(arch, self.layers)
+        found = _find(weights, arch, mean, std)
+        if found is None:
+            self.trunk, self.weights_name = _random_trunk(arch, last, seed), f"random (seed {seed})"
+            mean, std = mean or IMAGENET_MEAN, std or IMAGENET_STD
+        else:
+            self.trunk, self.weights_name = _fill(arch, last, found), found.name
+            mean, std = found.mean, found.std
+        self.register_buffer("mean", torch.tensor(tuple(mean)).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(tuple(std)).view(3, 1, 1), persistent=False)
+        _freeze(self.trunk)
+        super().train(False)
+
+    def train(self, mode: bool = True) -> VGGFeatures:
+        """Stays in eval whatever ``mode`` says: a loss network must not move while it measures."""
+        return super().train(False)
+
+    def normalise(self, x: Tensor) -> Tensor:
+        """RGB in [0, 1] -> the scale that the weights were trained on."""
+        return (x - self.mean) / self.std
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        if x.ndim != 4 or x.shape[1] != 3 or not x.is_floating_point():
+            raise ValueError(f"images are {tuple(x.shape)} {x.dtype}: expected float (N, 3, H, W) in [0, 1].")
+        h, features = self.normalise(x), {}
+        for name, layer in self.trunk.named_children():
+            h = layer(h)
+            if name in self.layers:
+                features[name] = h
+        return {name: features[name] for name in self.layers}
+
+    def extra_repr(self) -> str:
+        return f"arch={self.arch}, layers={self.layers}, weights={self.weights_name}"
+
+
+def _deepest(arch: str, layers: Sequence[str]) -> str:
+    names = [name for name, _ in build_layers(arch, widths=(1,) * 5).named_children()]
+    unknown = [name for name in layers if name not in names]
+    if unknown:
+        raise ValueError(f"{arch} has no layer {', '.join(unknown)}: its layers are {', '.join(names)}.")
+    return max(layers, key=names.index)
+
+
+def _freeze(module: nn.Module) -> None:
+    """Turn every parameter and buffer into a buffer that no state dict saves."""
+    for part in module.modules():
+        for name, tensor in list(part._parameters.items()) + list(part._buffers.items()):
+            delattr(part, name)
+            part.register_buffer(name, None if tensor is None else tensor.detach(), persistent=False)
+
+
+def _random_trunk(arch: str, last: str, seed: int) -> nn.Sequential:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        trunk = build_layers(arch, last)
+        for layer in trunk:
+            if isinstance(layer, nn.Conv2d):
+                nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+                nn.init.zeros_(layer.bias)
+    return trunk
+
+
+def _find(
+    weights: str | Path, arch: str, mean: Sequence[float] | None, std: Sequence[float] | None
+) -> Weights | None:
+    """Where ``weights`` leads to: tensors with their normalisation, or None for random ones."""
+    from dfcvae import download
+
+    if weights == "random":
+        return None
+    if weights == "torchvision":
+        return read_weights(download.vgg_trunk(arch))
+    if weights == "auto":
+        cached = download.cached_vgg_trunk(arch)
+        return read_weights(cached or MINI_FILE)
+    if weights == "mini":
+        return read_weights(MINI_FILE)
+    return read_weights(Path(weights), mean, std)
+
+
+def read_weights(
+    path: Path, mean: Sequence[float] | None = None, std: Sequence[float] | None = None
+) -> Weights:
+    """Read VGG weights from a .safetensors file, or from a .pth of tensors only (nothing is unpickled).
+
+    The normalisation comes from ``mean`` and ``std``, else from the file's metadata (JSON lists under
+    these names). Raises FileNotFoundError, or ValueError with what is wrong with the file.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"no weights file at {str(path)!r}: give a .safetensors or .pth file, or one of "
+            "'auto', 'torchvision', 'mini', 'random'."
+        )
+    metadata, tensors = _read_tensors(path)
+    try:
+        mean = mean or json.loads(metadata.get("mean", "null"))
+        std = std or json.loads(metadata.get("std", "null"))
+        usable = len(mean) == len(std) == 3 and all(float(s) > 0 for s in std)
+    except (TypeError, ValueError):
+        usable = False
+    if not usable:
+        raise ValueError(
+            f"{path.name} does not say which normalisation its network expects: give mean=(r, g, b) and "
+            "std=(r, g, b) of images in [0, 1], or write them into the file's metadata as JSON lists."
+        )
+    return Weights(tensors, tuple(mean), tuple(std), metadata.get("name", path.name), metadata.get("arch"))
+
+
+def _read_tensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        if path.suffix == ".safetensors":
+            with safe_open(path, "pt") as file:
+                return file.metadata() or {}, {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        tensors = torch.load(path, map_location="cpu", weights_only=True)
+    except (SafetensorError, RuntimeError, ValueError, EOFError, OSError, ImportError) as error:
+        raise ValueError(f"{path.name} cannot be read as weights ({_first_line(error)}).") from None
+    except Exception as error:  # torch.load raises pickle.UnpicklingError on anything but tensors
+        raise ValueError(
+            f"{path.name} is refused: it holds more than tensors ({_first_line(error)})."
+        ) from None
+    if not isinstance(tensors, dict) or not all(isinstance(value, Tensor) for value in tensors.values()):
+        raise ValueError(f"{path.name} holds no state dict: expected names with tensors.")
+    return {}, tensors
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:160]
+
+
+def _fill(arch: str, last: str, weights: Weights) -> nn.Sequential:
+    """A trunk of the file's own widths with the file's tensors in it, up to layer ``last``."""
+    if weights.arch not in (None, arch):
+        raise ValueError(f"{weights.name} holds a {weights.arch}, asked for was {arch}: name that arch.")
+    names = [name for name, _ in build_layers(arch, last, (1,) * 5).named_children()]
+    keys = {f"features.{index}": name for index, name in enumerate(names)}
+    state, widths = {}, list(WIDTHS)
+    for key, tensor in weights.tensors.items():
+        stem, _, kind = key.rpartition(".")
+        if stem in keys:
+            state[f"{keys[stem]}.{kind}"] = tensor.float()
+            if keys[stem].startswith("conv") and tensor.ndim == 4:
+                widths[int(keys[stem][4]) - 1] = tensor.shape[0]
+    trunk = build_layers(arch, last, widths)
+    wanted = trunk.state_dict()
+    missing = [key for key in wanted if key not in state]
+    if missing:
+        raise ValueError(
+            f"{weights.name} has no weights for {missing[0]} of {arch}: its layers end before {last}."
+        )
+    unfit = [key for key in wanted if state[key].shape != wanted[key].shape]
+    if unfit:
+        found, expected = tuple(state[unfit[0]].shape), tuple(wanted[unfit[0]].shape)
+        raise ValueError(f"{weights.name} does not fit {arch}: {unfit[0]} is {found}, expected {expected}.")
+    if not all(torch.isfinite(state[key]).all() for key in wanted):
+        raise ValueError(f"{weights.name} holds NaN or infinity: it is damaged, fetch it again.")
+    trunk.load_state_dict({key: state[key] for key in wanted})
+    return trunk
