@@ -1,0 +1,215 @@
+"""What is in a face and on it: cheeks, nose, mouth, eyes, brows, beard, glasses, earrings, hat. Used by `drawing.py`."""
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from dfcvae.textures import blob, ellipse, grey, lattice, look_up, mix, palette, segment, smoothstep, wave, wheel
+
+if TYPE_CHECKING:
+    from dfcvae.drawing import Canvas, Patch
+
+LIPSTICKS = palette("b3122f", "d8433f", "8e1f4f", "c42a6b")
+RIMS = palette("2b2320", "7a3b22", "20324f", "5c1f2c", "1f3f3a")
+
+
+def _rgb(red: float, green: float, blue: float) -> Tensor:
+    return torch.tensor([red, green, blue]).view(1, 3, 1, 1)
+
+
+INK, WHITE, TEETH = _rgb(0.13, 0.08, 0.08), _rgb(1, 1, 1), _rgb(0.97, 0.95, 0.90)
+MOUTH, TONGUE, GOLD = _rgb(0.30, 0.07, 0.08), _rgb(0.72, 0.30, 0.30), _rgb(0.95, 0.76, 0.30)
+
+
+def choose_colours(looks: dict[str, Tensor]) -> None:
+    """Colours of what grows or is painted on the face, each told apart from the skin beneath it."""
+    skin, hair = looks["skin"], looks["hair"]
+    looks["hair_gloss"] = hair * 0.35 + 0.07
+    brow = hair * 0.7
+    looks["brow"] = brow * ((grey(skin) - 0.16) / grey(brow)).clamp(0.1, 1)
+    beard = hair * 0.8
+    looks["beard"] = beard * ((grey(skin) - 0.2).clamp(min=0.05) / grey(beard)).clamp(0.1, 1)
+    natural = skin * _rgb(0.86, 0.62, 0.62) + _rgb(0.03, 0, 0.01)
+    painted = wheel(LIPSTICKS, looks["style"])
+    looks["lips"] = mix(natural, painted, looks["lipstick"].unsqueeze(1))
+    looks["blush"] = mix(skin, _rgb(0.90, 0.25, 0.26), 0.55)
+    looks["freckle"] = skin * _rgb(0.66, 0.50, 0.42)
+    looks["rim"] = wheel(RIMS, looks["style"])
+
+
+def place(patch: Patch, side: float, u: float, v: float, depth: float) -> tuple[Tensor, Tensor]:
+    """Coordinates about a point of the face that lies `depth` before the head's axis and moves as the head turns."""
+    shift = side * u * patch["face_width"] * patch["face_turn"] + depth * patch["turn"]
+    return patch.u - shift, patch.v - v - 0.35 * depth * patch["nod"]
+
+
+def face(patch: Patch) -> None:
+    """Cheeks, freckles, nose and mouth."""
+    smile = patch["mouth_curve"].clamp(min=0)
+    for side in (-1, 1):
+        u, v = place(patch, side, 0.255, 0.20, 0.36)
+        patch.lay(blob(u, v + 0.03 * smile, 0.17, 0.14).mul_(0.28 + 0.72 * patch["rosy_cheeks"]), patch["blush"])
+    nose(patch)
+    mouth(patch, smile)
+
+
+def nose(patch: Patch) -> None:
+    u, v = place(patch, 0, 0, 0.17, 0.50)
+    u, v = u / patch["nose_size"], v / patch["nose_size"]
+    lit = patch["light_x"] * patch["light_contrast"]
+    patch.lay(blob(u + 0.07 * lit, v + 0.02, 0.11, 0.24).mul_(0.25 + 0.3 * lit.abs()), patch["skin_shadow"])
+    patch.lay(blob(u, v - 0.075, 0.13, 0.05).mul_(0.8), patch["skin_shadow"])
+    for side in (-1, 1):
+        patch.lay(blob(u - side * 0.048, v - 0.062, 0.036, 0.026), patch["skin_shadow"] * 0.5)
+    patch.lay(blob(u - 0.02 * lit, v - 0.01, 0.05, 0.05).mul_(0.6), patch["skin_light"])
+    patch.lay(blob(u - 0.01 * lit, v + 0.13, 0.03, 0.14).mul_(0.45), patch["skin_light"])
+
+
+def mouth(patch: Patch, smile: Tensor) -> None:
+    u, v = place(patch, 0, 0, 0.385, 0.40)
+    half = (0.155 + 0.035 * smile) * patch["mouth_width"]
+    t = u / half
+    arch = (1 - t * t).clamp_(min=-0.4)
+    v = v + (0.075 * patch["mouth_curve"]) * (t * t).clamp_(max=1.4) - 0.02 * patch["mouth_curve"]
+    opening = 0.095 * patch["mouth_opening"]
+    above, below = opening * 0.3 * arch, opening * arch  # the lips' inner edges
+    bow = 0.010 * (1 - (t * 5).abs()).clamp_(min=0)
+    upper_edge, lower_edge = above + 0.037 * arch - bow, below + 0.050 * arch
+    slim = 0.85
+    patch.fill(torch.maximum(-v - upper_edge, v - lower_edge) * slim, patch["lips"])
+    patch.lay(blob(u, v - opening - 0.028, 0.07, 0.016).mul_(0.35), patch["skin_light"])
+    inside = torch.maximum(-v - above, v - below) * slim
+    gap = patch.cover(inside)
+    open_ = (patch["mouth_opening"] > 0.02).float()
+    patch.lay(gap * open_, MOUTH)
+    patch.lay(gap * (blob(u, v - opening - 0.01, 0.11, 0.05) * open_), TONGUE)
+    gums = smoothstep(wave(u * 10.5).abs_() * 3.2)  # one tooth to each half wave
+    teeth = TEETH * (0.72 + 0.28 * gums).unsqueeze(1)
+    patch.lay(gap * patch.cover(v + above * 0.15 - opening * 0.25) * open_, teeth)
+    line = (v.abs() - 0.008)
+    patch.lay(patch.cover(torch.maximum(line, t.abs() * half - half * 1.04)) * (0.8 * (1 - open_)), patch["lips"] * 0.45)
+
+
+def eyes(canvas: Canvas) -> None:
+    for side in (-1, 1):
+        left, right = (-0.42, 0.06) if side < 0 else (-0.06, 0.42)
+        patch = canvas.patch(left, right, -0.30, 0.14)
+        eye(patch, side)
+        brow(patch, side)
+        patch.put_back()
+
+
+def eye(patch: Patch, side: int) -> None:
+    u, v = place(patch, side, 0.195, -0.005, 0.38)
+    width = 0.108 * (patch["face_turn"] - 0.35 * side * patch["turn"])
+    t = u / width
+    arch = (1 - t * t)
+    smile = patch["mouth_curve"].clamp(min=0)
+    v = v + 0.012 * side * t  # the outer corner lies a little higher
+    upper, lower = 0.068 * patch["eye_opening"] * arch, (0.048 - 0.012 * smile) * arch
+    patch.lay(blob(u, v, 0.17, 0.12).mul_(0.35), patch["skin_shadow"])
+    inside = patch.cover(torch.maximum(-v - upper, v - lower) * 0.8)
+    patch.lay(inside, WHITE * 0.96)
+    iu, iv = u - 0.035 * patch["gaze_x"], v + 0.008 - 0.016 * patch["gaze_y"]
+    r = (iu * iu + iv * iv).sqrt_()
+    iris = patch.cover(r - 0.060) * inside
+    glow = (0.62 + 5.0 * iv + 4 * r).clamp_(0.45, 1.25).unsqueeze(1)
+    patch.lay(iris, patch["iris"] * glow)
+    patch.lay(patch.cover((r - 0.058).abs_() - 0.006) * inside * 0.6, patch["iris"] * 0.35)
+    patch.lay(patch.cover(r - 0.030) * inside, INK * 0.5)
+    patch.lay(inside * smoothstep(1 - (v + upper) / 0.035) * 0.45, INK)
+    shine = -0.022 + 0.044 * (patch["light_x"] > 0).float()
+    patch.fill(ellipse(iu - shine, iv + 0.022, 0.017, 0.017), WHITE, 0.95)
+    ends = t.abs() * width - width * 1.08
+    lash = torch.maximum(((v + upper).abs() - 0.017 * (1.1 - 0.35 * t * t)) * 0.85, ends)
+    patch.fill(lash, INK)
+    patch.fill(torch.maximum((v - lower).abs() - 0.006, ends), patch["skin_shadow"] * 0.6, 0.7)
+    fold = (v + upper * 1.05 + 0.047).abs() - 0.008
+    patch.fill(torch.maximum(fold, ends), patch["skin_shadow"], 0.8)
+
+
+def brow(patch: Patch, side: int) -> None:
+    u, v = place(patch, side, 0.20, -0.165, 0.36)
+    width = 0.135 * (patch["face_turn"] - 0.3 * side * patch["turn"])
+    t = u / width * side  # -1 near the nose, 1 at the temple
+    line = v + 0.035 * patch["brow_raise"] * (1.2 - 0.4 * t) + 0.028 * (1 - t * t) + 0.012 * t
+    thick = 0.030 * patch["brow_thickness"] * (0.95 - 0.45 * t.clamp(-1, 1))
+    patch.fill(torch.maximum(line.abs() - thick, (t.abs() - 1) * width), patch["brow"], 0.92)
+
+
+def facial_hair(canvas: Canvas, strand: Tensor) -> None:
+    patch = canvas.patch(-0.32, 0.32, 0.18, 0.42, having="mustache")
+    if patch:
+        u, v = place(patch, 0, 0, 0.305, 0.42)
+        smile = patch["mouth_curve"].clamp(min=0)
+        v = v - 0.55 * u * u * (1 - 0.9 * smile) / 0.5
+        hair = patch.cut(strand)
+        rough = 0.018 * hair
+        patch.fill((v.abs() - 0.052 + 0.9 * u * u).maximum(u.abs() - 0.20) + rough, patch["beard"] * (1 + 0.3 * hair).unsqueeze(1))
+        patch.put_back()
+    patch = canvas.patch(-0.32, 0.32, 0.36, 0.72, having="goatee")
+    if patch:
+        u, v = place(patch, 0, 0, 0.56, 0.36)
+        hair = patch.cut(strand)
+        patch.fill(ellipse(u, v, 0.145, 0.095) + 0.022 * hair, patch["beard"] * (1 + 0.3 * hair).unsqueeze(1))
+        patch.put_back()
+
+
+def earrings(canvas: Canvas) -> None:
+    patch = canvas.patch(-0.60, 0.60, 0.12, 0.42, having="earrings")
+    if patch:
+        for side in (-1, 1):
+            u = patch.u - side * 0.47 * patch["face_width"] * patch["face_turn"] + 0.07 * patch["turn"]
+            v = patch.v - 0.26
+            hoop = ((u * u + v * v).sqrt_() - 0.062).abs_() - 0.02
+            patch.fill(hoop, GOLD * (0.95 - 2.5 * v + 2.0 * u * patch["light_x"]).clamp_(0.6, 1.25).unsqueeze(1))
+        patch.put_back()
+
+
+def eyeglasses(canvas: Canvas) -> None:
+    patch = canvas.patch(-0.58, 0.58, -0.24, 0.24, having="eyeglasses")
+    if not patch:
+        return
+    rim, square = patch["rim"], (patch["style"] * 2 % 1)
+    for side in (-1, 1):
+        u, v = place(patch, side, 0.20, 0.015, 0.44)
+        width = 0.165 * (patch["face_turn"] - 0.25 * side * patch["turn"])
+        t, w = u / width, v / 0.142
+        t2, w2 = t * t, w * w
+        circle = t2 + w2
+        q = mix(circle, (t2 * t2 + w2 * w2), square * 0.9).sqrt_()
+        lens = (q - 1) * (0.15 * (0.8 - 0.2 * square))
+        inside = patch.cover(lens)
+        patch.lay(inside * 0.10, WHITE)
+        streak = smoothstep(2.2 - ((u + v * 0.6 - 0.04 * patch["light_x"]) / 0.03).abs()) * 0.30
+        patch.lay(inside * streak, WHITE)
+        patch.fill(lens.abs() - 0.021, rim)
+        arm = torch.maximum((v + 0.04).abs() - 0.017, torch.maximum(width - u * side, u * side - 0.26))
+        patch.fill(arm, rim)
+    u, v = place(patch, 0, 0, -0.005, 0.46)
+    patch.fill(torch.maximum((v - 1.2 * u * u).abs() - 0.017, u.abs() - 0.045), rim)
+    patch.put_back()
+
+
+def hat(canvas: Canvas) -> None:
+    patch = canvas.patch(-0.80, 0.80, -0.98, -0.05, having="hat")
+    if not patch:
+        return
+    u, v = patch.u - 0.06 * patch["turn"], patch.v - 0.06 * patch["nod"]
+    brimmed = ((patch["style"] * 2 % 1) > 0.5).float()
+    line = -0.30 - 0.13 * (u * u) / 0.25  # the lower edge, hanging down in the middle
+    dome = ellipse(u, v + 0.28, 0.545 - 0.06 * brimmed, 0.52)
+    crown = torch.maximum(dome, v - line)
+    ribs = wave(u * (9 - 2 * v) / (1.15 - u * u))
+    weave = wave(v * 8)
+    band = smoothstep((v - line + 0.17) / 0.02)
+    knit = ribs * (0.10 + 0.06 * band) + weave * 0.05 * (1 - band)
+    light = (u * patch["light_x"] + (v + 0.4) * patch["light_y"]) * (0.7 * patch["light_contrast"])
+    tone = knit * (1 - brimmed) + light - 0.18 * band + 1.0 - brimmed * band * 0.35
+    patch.fill(crown, patch["hat_colour"] * tone.unsqueeze(1))
+    brim = ellipse(u, v + 0.29 + 0.10 * u * u, 0.74, 0.085)
+    shade = (1.02 + light * 0.6 - smoothstep((v + 0.30) * 12) * 0.25).unsqueeze(1)
+    patch.fill(brim, patch["hat_colour"] * shade, brimmed)
+    patch.put_back()
