@@ -108,9 +108,8 @@ def _listing(layout: Layout, split: str) -> Listing:
     )
     if not chosen:
         raise ValueError(
-            f"none of the {len(pictures):,} pictures in {layout.pictures} is listed as {split} "
-            f"({PARTITION[split]}) in {layout.partition} with a line in {layout.attributes.name}; do these lists "
-            "belong to these pictures?"
+            f"none of the {len(pictures):,} pictures in {layout.pictures} is listed as {PARTITION[split]} "
+            f"({split}) in {layout.partition} with a line in {layout.attributes.name}; do the lists fit?"
         )
     flags = [_flags(layout.attributes, name, attributes[name], len(names)) for name in chosen]
     table = torch.tensor(flags, dtype=torch.bool).view(len(chosen), len(names))
@@ -145,8 +144,8 @@ def _rows(path: Path) -> tuple[tuple[str, ...], dict[str, list[str]]]:
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is not a text file ({error}); download it again, {HELP}") from error
     rows = [line.split() for line in lines if line.strip()]
-    if rows and len(rows[0]) == 1:  # CelebA's text begins with the number of pictures
-        del rows[0]
+    if rows and len(rows[0]) == 1 and rows[0][0].isdigit():
+        del rows[0]  # CelebA's text begins with the number of pictures
     header = rows.pop(0) if rows and not _is_picture(rows[0][0]) else []
     if not rows:
         raise ValueError(

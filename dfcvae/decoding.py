@@ -86,7 +86,7 @@ def decode_all(
     workers = _cores()
     with (
         ThreadPoolExecutor(workers) as pool,
-        tqdm(total=limit or len(names), desc=title, unit="img", disable=not progress) as bar,
+        tqdm(total=min(limit or len(names), len(names)), desc=title, unit="img", disable=not progress) as bar,
     ):
         for row, result in enumerate(_in_order(pool, job, names, ahead=8 * workers)):
             if isinstance(result, str):
@@ -120,8 +120,8 @@ class _Tally:
             yield f"{title}: {count:,} files could not be read and were passed over: {self.named()}"
         if self.unlike_celeba:
             yield (
-                f"{title}: {self.unlike_celeba:,} pictures are not 178 x 218 pixels, as CelebA's aligned ones "
-                f"are; of these the middle {self.crop} pixels, or as many as fit, were taken, which may miss the face"
+                f"{title}: {self.unlike_celeba:,} pictures are not 178 x 218 pixels, as CelebA's are; "
+                f"their middle {self.crop} pixels, or as many as fit, were taken and may miss the face"
             )
         if self.enlarged:
             counted = f"{self.enlarged:,} of {self.decoded:,}"

@@ -70,7 +70,7 @@ class Contents:
 
 @dataclass(frozen=True)
 class Key:
-    """What a pack holds: `title` for people, `what` (root, split, size, ...), `state`, a digest of the source."""
+    """What a pack holds: `title` for people, `what` (root, split, size, ...), `state` of the source."""
 
     title: str
     what: dict

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -78,42 +78,45 @@ def folder(root: Path, split: str) -> Source:
     Raises FileNotFoundError if there is no folder or no picture in it.
     """
     if not root.is_dir():
-        raise FileNotFoundError(
-            f"there is no folder {root}; root= must be the folder that holds the pictures"
-        )
+        raise FileNotFoundError(f"there is no folder {root}; root= must be the folder of the pictures")
     notes: list[str] = []
-    files = {path.relative_to(root).as_posix(): path for path in _pictures_below(root, notes)}
-    if not files:
-        raise FileNotFoundError(
-            f"found no picture below {root}; expected files ending in {', '.join(sorted(SUFFIXES))}"
-        )
-    if len(files) < FEW:
-        names = sorted(files)
-        notes.append(
-            f"{root} has only {len(names)} pictures, so train, validation and test are the same pictures"
-        )
+    files = list(_files_below(root, notes))
+    names = sorted(name for name in files if _suffix(name) in SUFFIXES)
+    if not names:
+        others = f" ({', '.join(sorted(set(map(_suffix, files))))})" if files else ""
+        expected = ", ".join(sorted(SUFFIXES))
+        raise FileNotFoundError(f"found {len(files):,} files{others} below {root}, none of them {expected}")
+    if len(names) < FEW:
+        notes.append(f"{root} has only {len(names)} pictures: train, validation and test are the same ones")
     else:
-        names = _split(files, split)
-    state = fingerprint((name, *stat(files[name])) for name in names)
+        names = _split(names, split)
+    state = fingerprint((name, *stat(root / name)) for name in names)
     unlabelled = torch.empty(len(names), 0, dtype=torch.bool)
-    return Source(
-        "folder", split, root, None, state, lambda: Listing(names, files.__getitem__, unlabelled, notes=notes)
-    )
+
+    def listing() -> Listing:
+        return Listing(names, lambda name: root / name, unlabelled, notes=notes)
+
+    return Source("folder", split, root, None, state, listing)
 
 
-def _pictures_below(root: Path, notes: list[str]) -> Iterable[Path]:
+def _files_below(root: Path, notes: list[str]) -> Iterator[str]:
+    """Paths relative to `root`, with slashes, as the hash of a path must not depend on the machine."""
+
     def unreadable(error: OSError) -> None:
         notes.append(f"the folder {error.filename} could not be read ({error.strerror}) and was passed over")
 
     for base, folders, names in os.walk(root, onerror=unreadable):
         # macOS leaves ._name.jpg and __MACOSX behind, which hold no pictures.
         folders[:] = [name for name in folders if not name.startswith((".", "__MACOSX"))]
-        for name in names:
-            if Path(name).suffix.lower() in SUFFIXES and not name.startswith("."):
-                yield Path(base, name)
+        prefix = "" if base == str(root) else Path(base).relative_to(root).as_posix() + "/"
+        yield from (prefix + name for name in names if not name.startswith("."))
 
 
-def _split(names: Iterable[str], split: str) -> list[str]:
+def _suffix(name: str) -> str:
+    return os.path.splitext(name)[1].lower()
+
+
+def _split(names: list[str], split: str) -> list[str]:
     ranked = sorted(names, key=lambda name: sha256(name.encode("utf-8", "surrogateescape")).digest())
     tenth = len(ranked) // 10
     parts = {"test": ranked[:tenth], "validation": ranked[tenth : 2 * tenth], "train": ranked[2 * tenth :]}
