@@ -16,7 +16,7 @@ WIDTHS = (
     8,
     10,
     10,
-)  # channels of the five blocks of the tests' VGGs: small, and no two blocks alike by chance
+)  # channels of the five blocks of the tests' VGGs: few
 
 
 def _is_loopback(host: object) -> bool:
@@ -60,7 +60,7 @@ def _same_start():
 
 @pytest.fixture(scope="session")
 def torchvision_features():
-    """torchvision's own convolutional part of a VGG, with few channels and random tensors: arch -> Sequential."""
+    """torchvision's own convolutions of a VGG, few channels, random tensors: arch -> Sequential."""
     from torchvision.models.vgg import cfgs, make_layers
 
     def build(arch: str, widths=WIDTHS, seed: int = 0) -> torch.nn.Sequential:

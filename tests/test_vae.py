@@ -8,7 +8,7 @@ from torch.distributions import Normal, kl_divergence
 import dfcvae
 from dfcvae.vae import LOG_VAR_BOUND
 
-SIZES = (32, 40, 48, 56, 64, 72, 80, 96, 112, 128, 160, 176, 192, 208, 224, 240, 256)
+SIZES = (32, 48, 64, 96, 128, 160, 192, 224, 256)
 COMBINATIONS = [(size, depth) for depth in range(1, 7) for size in SIZES if size % 2**depth == 0]
 
 
