@@ -1,0 +1,249 @@
+"""The DFC-VAE class of PyTorch-VAE with its faults repaired.
+
+AntixK/PyTorch-VAE, models/dfcvae.py, is the PyTorch version that most people read. Its network and its
+interface are kept here, so that its checkpoints load and its training scripts run; its loss is not.
+Sentences on "the original" name a fault where it is repaired.
+
+Paper: Hou et al., "Deep Feature Consistent Variational Autoencoder", arXiv 1610.00291.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from copy import deepcopy
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from dfcvae.vae import kl_divergence
+from dfcvae.vgg import VGGFeatures, _freeze
+
+PAPER_LAYERS = ("relu1_1", "relu2_1", "relu3_1")
+# By number in vgg19_bn: conv3_1, bn3_4, bn4_3 and conv5_2. The paper compares none of them.
+LEGACY_LAYERS = ("14", "24", "34", "43")
+LOG_VAR_BOUND = 20.0  # far outside what a trained encoder gives, far inside what exp() bears
+
+
+class BaseVAE(nn.Module, ABC):
+    """What a model must offer to PyTorch-VAE's training scripts."""
+
+    @abstractmethod
+    def encode(self, input: Tensor) -> list[Tensor]: ...
+
+    @abstractmethod
+    def decode(self, z: Tensor) -> Tensor: ...
+
+    @abstractmethod
+    def loss_function(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]: ...
+
+    @abstractmethod
+    def sample(self, num_samples: int, current_device: torch.device | str | int, **kwargs: Any) -> Tensor: ...
+
+    def generate(self, x: Tensor, **kwargs: Any) -> Tensor:
+        """x from its mu. The original sampled z, so that two calls differed, and ran the VGG for nothing."""
+        return self.decode(self.encode(x)[0])
+
+
+class DFCVAE(BaseVAE):
+    """PyTorch-VAE's network under PyTorch-VAE's names, trained with the paper's loss.
+
+    in_channels: 3, or 1 for grey images, which the VGG sees repeated to three channels. hidden_dims:
+    channels of the encoder's levels; the decoder goes back through them. image_size: side of the square
+    images, divisible by 2 ** len(hidden_dims). alpha, beta: weights of the KL and of the features.
+    name: not used; the original's configuration files pass it.
+
+    data_range: (low, high) of the images, in and out. The default is the network's own scale, that of its
+    Tanh: *images are expected in [-1, 1]*. Another range is mapped to it and back. The original was fed
+    [0, 1] against its Tanh, and ``save_image(normalize=True)`` hid it; leave the default for its checkpoints.
+
+    features: the loss network, as ``VGGFeatures(weights=...)``, or a VGGFeatures of one's own. It is
+    frozen, in no ``state_dict()`` and in no ``parameters()``, and nothing is downloaded unless asked for.
+    The original downloaded a VGG when it was constructed, kept 575 MB of it in every checkpoint beside
+    3.9 million trained parameters, and gave it to Adam.
+
+    legacy_loss: compute the original's loss instead, faults included, for comparison. legacy_features:
+    the ``.features`` of a vgg19_bn for it; torchvision's, downloaded, unless given.
+
+    A state dict of the original loads with ``load_state_dict``, its VGG dropped. In a checkpoint of its
+    trainer "model." stands before every key; remove that first (``str.removeprefix``).
+    Raises ValueError for channels, sizes or ranges that do not fit.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        latent_dim: int,
+        hidden_dims: Sequence[int] | None = None,
+        alpha: float = 1.0,
+        beta: float = 0.5,
+        *,
+        image_size: int = 64,
+        features: str | Path | VGGFeatures = "auto",
+        data_range: tuple[float, float] = (-1.0, 1.0),
+        legacy_loss: bool = False,
+        legacy_features: nn.Module | None = None,
+        name: str = "DFCVAE",
+    ) -> None:
+        super().__init__()
+        # A copy: the original reversed the caller's list, so that the next model was built upside down.
+        self.hidden_dims = tuple((32, 64, 128, 256, 512) if hidden_dims is None else hidden_dims)
+        self.in_channels, self.latent_dim, self.image_size = in_channels, latent_dim, image_size
+        self.alpha, self.beta, self.legacy_loss = alpha, beta, legacy_loss
+        _check(in_channels, latent_dim, self.hidden_dims, image_size)
+        self.data_range = low, high = tuple(data_range)
+        if not low < high or (legacy_loss and (low, high) != (-1, 1)):
+            raise ValueError(f"data_range is {data_range}: expected (low, high), (-1, 1) with legacy_loss.")
+        self.centre, self.half_width = (low + high) / 2, (high - low) / 2
+        # The original wrote 512 x 2 x 2 into its decoder: one size, one depth and one width could run.
+        self.grid = image_size // 2 ** len(self.hidden_dims)  # side of the last feature maps
+        flat = self.hidden_dims[-1] * self.grid**2
+        first, down, up = self.hidden_dims[0], (in_channels, *self.hidden_dims), self.hidden_dims[::-1]
+        self.encoder = nn.Sequential(*[_halving(*pair) for pair in pairwise(down)])
+        self.fc_mu, self.fc_var = nn.Linear(flat, latent_dim), nn.Linear(flat, latent_dim)
+        self.decoder_input = nn.Linear(latent_dim, flat)
+        self.decoder = nn.Sequential(*[_doubling(*pair) for pair in pairwise(up)])
+        to_image = [nn.Conv2d(first, in_channels, kernel_size=3, padding=1), nn.Tanh()]
+        self.final_layer = _doubling(first, first).extend(to_image)
+        if not isinstance(features, VGGFeatures) and not legacy_loss:
+            features = VGGFeatures("vgg19", PAPER_LAYERS, features)
+        self.feature_network = _LegacyFeatures(legacy_features) if legacy_loss else features
+        self.register_load_state_dict_post_hook(_pass_over_vgg)
+
+    def encode(self, input: Tensor) -> list[Tensor]:
+        """[mu, log_var], each (N, latent_dim). input: float (N, in_channels, S, S) in data_range.
+
+        log_var is cut at +-20. The original's was unbounded (it still is with ``legacy_loss``), and with
+        its learning rate of 0.005 the loss became NaN.
+        """
+        expected = (self.in_channels, self.image_size, self.image_size)
+        if tuple(input.shape[1:]) != expected or not input.is_floating_point():
+            found = f"images are {tuple(input.shape)} {input.dtype}"
+            raise ValueError(f"{found}: expected float (N, {str(expected)[1:]} in {self.data_range}.")
+        h = self.encoder((input - self.centre) / self.half_width).flatten(1)  # -> (N, C * grid * grid)
+        mu, log_var = self.fc_mu(h), self.fc_var(h)
+        if self.legacy_loss:
+            return [mu, log_var]
+        # The gradient passes uncut: a clamp's is zero outside, and what once is there would never come back.
+        cut = log_var.clamp(-LOG_VAR_BOUND, LOG_VAR_BOUND)
+        return [mu, cut.detach() + (log_var - log_var.detach())]
+
+    def decode(self, z: Tensor) -> Tensor:
+        """Images (N, in_channels, S, S) in data_range from z (N, latent_dim)."""
+        if z.ndim != 2 or z.shape[1] != self.latent_dim:
+            raise ValueError(f"z is {tuple(z.shape)}: expected (N, {self.latent_dim}).")
+        h = self.decoder_input(z).view(-1, self.hidden_dims[-1], self.grid, self.grid)
+        return self.centre + self.half_width * self.final_layer(self.decoder(h))
+
+    def reparameterize(self, mu: Tensor, log_var: Tensor) -> Tensor:
+        """z = mu + exp(log_var / 2) * epsilon, epsilon ~ N(0, I): (N, latent_dim)."""
+        return mu + torch.exp(0.5 * log_var) * torch.randn_like(mu)
+
+    def forward(self, input: Tensor, **kwargs: Any) -> list[Tensor | list[Tensor]]:
+        """[recons, input, recons_features, input_features, mu, log_var], with recons from a sampled z.
+
+        Features: a list of (N, C_l, H_l, W_l). Other keywords (``labels`` of the trainer) are not used.
+        """
+        mu, log_var = self.encode(input)
+        recons = self.decode(self.reparameterize(mu, log_var))
+        recons_features = self.extract_features(recons)
+        with torch.no_grad():
+            input_features = self.extract_features(input)
+        return [recons, input, recons_features, input_features, mu, log_var]
+
+    def extract_features(self, input: Tensor, feature_layers: Sequence[str] | None = None) -> list[Tensor]:
+        """Features of images in data_range, (N, C_l, H_l, W_l) each, in the order of the loss network.
+
+        feature_layers: some of its layers by name (by number with ``legacy_loss``), all unless given.
+        ``VGGFeatures`` repairs five faults of the original: images are normalised as the VGG was trained;
+        no in-place ReLU overwrites a captured tensor (24 and 34 there); ``train()`` leaves batch norm in
+        eval, so that reconstruction and target are not each normalised by their own batch; its running
+        statistics do not move at every step; and the VGG ends at the last layer that is asked of it (460
+        million multiply-adds an image of 64 x 64, not 1,592). Raises ValueError for an unknown layer.
+        """
+        images = input.expand(-1, 3, -1, -1)  # grey -> three equal channels
+        unit = (images - self.data_range[0]) / (2 * self.half_width)
+        features = self.feature_network(images if self.legacy_loss else unit)
+        wanted = feature_layers or (LEGACY_LAYERS if self.legacy_loss else tuple(features))
+        if unknown := set(wanted) - set(features):
+            raise ValueError(f"no layers {sorted(unknown)}: the loss network gives {', '.join(features)}.")
+        return [phi for layer, phi in features.items() if layer in wanted]
+
+    def loss_function(self, *args: Any, M_N: float = 1.0, **kwargs: Any) -> dict[str, Tensor]:
+        """Scalars from what ``forward`` returned: ``loss_function(*model(x), M_N=...)``.
+
+        loss:   alpha * M_N * KLD + beta * Feature_Loss, the paper's loss with M_N = 1.
+        Feature_Loss: sum over layers of 1 / (2 C_l H_l W_l) * squared differences, mean over the batch.
+        Reconstruction_Loss: mean squared error of pixels; logged as in the original, not trained on.
+        KLD: nats per image, summed over latents, mean over the batch.
+
+        The original added the pixels to the loss, lost the 1/2, logged KLD with the wrong sign and the
+        features never. With its M_N the features weigh 2000 times the KL, and validation weighs the KL
+        4000 times more than training, so that the best checkpoint is the one with the lowest KL: give
+        both the same M_N. beta means nothing without the scale of the features; ``dfcvae.dfc`` calibrates.
+
+        With ``legacy_loss``: alpha * M_N * KLD + beta * (Reconstruction_Loss + Feature_Loss), the latter
+        without the 1/2, as in the original; only the logged sign of KLD stays repaired.
+        """
+        if len(args) != 6:
+            raise ValueError(f"{len(args)} results: expected the six of forward, loss_function(*model(x)).")
+        recons, input, recons_features, input_features, mu, log_var = args
+        pixels, kl = F.mse_loss(recons.float(), input.float()), kl_divergence(mu, log_var)
+        pairs = zip(recons_features, input_features, strict=True)
+        squares = torch.stack([F.mse_loss(r.float(), i.float()) for r, i in pairs]).sum()
+        features = squares if self.legacy_loss else 0.5 * squares
+        loss = self.alpha * M_N * kl + self.beta * (features + pixels if self.legacy_loss else features)
+        return {"loss": loss, "Reconstruction_Loss": pixels, "Feature_Loss": features, "KLD": kl}
+
+    def sample(self, num_samples: int, current_device: torch.device | str | int, **kwargs: Any) -> Tensor:
+        """Images (num_samples, in_channels, S, S) from z ~ N(0, I). Call ``eval()`` first."""
+        return self.decode(torch.randn(num_samples, self.latent_dim).to(current_device))
+
+
+def _pass_over_vgg(model: DFCVAE, keys: Any) -> None:
+    # The original's state dicts carry a VGG; to a dict without versions PyTorch adds batch norm's counters.
+    keys.unexpected_keys[:] = [key for key in keys.unexpected_keys if "feature_network." not in key]
+
+
+def _halving(c_in: int, c_out: int) -> nn.Sequential:
+    conv = nn.Conv2d(c_in, c_out, kernel_size=3, stride=2, padding=1)
+    return nn.Sequential(conv, nn.BatchNorm2d(c_out), nn.LeakyReLU())
+
+
+def _doubling(c_in: int, c_out: int) -> nn.Sequential:
+    conv = nn.ConvTranspose2d(c_in, c_out, kernel_size=3, stride=2, padding=1, output_padding=1)
+    return nn.Sequential(conv, nn.BatchNorm2d(c_out), nn.LeakyReLU())
+
+
+class _LegacyFeatures(nn.Module):
+    """A frozen copy of vgg19_bn's features whose batch norm follows ``train()``, as the original's did."""
+
+    def __init__(self, features: nn.Module | None) -> None:
+        super().__init__()
+        if features is None:
+            from torchvision.models import vgg19_bn
+
+            features = vgg19_bn(weights="IMAGENET1K_V1").features
+        self.trunk = deepcopy(features).eval()
+        _freeze(self.trunk)
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        """Every layer's output, to the very end, as the in-place ReLUs behind leave it."""
+        outputs = {}
+        for name, layer in self.trunk.named_children():
+            images = outputs[name] = layer(images)
+        return outputs
+
+
+def _check(in_channels: int, latent_dim: int, hidden_dims: tuple[int, ...], image_size: int) -> None:
+    if in_channels not in (1, 3):
+        raise ValueError(f"in_channels is {in_channels}: expected 3 (colour) or 1 (grey) for the VGG.")
+    if not hidden_dims or min(latent_dim, *hidden_dims) < 1:
+        raise ValueError(f"latent_dim is {latent_dim}, hidden_dims {hidden_dims}: expected positive numbers.")
+    step = 2 ** len(hidden_dims)
+    if image_size < step or image_size % step:
+        raise ValueError(f"image_size is {image_size}: {len(hidden_dims)} levels need a multiple of {step}.")
