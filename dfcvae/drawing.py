@@ -15,9 +15,10 @@ from dfcvae import features
 from dfcvae.textures import (blob, cosine, ellipse, lattice, look_up, mix, palette, ramp, sheet, sine, smoothstep, wave,
                              wheel)
 
+HEAD_SCALE = 1.12  # canvas units in one unit of the neutral face
 DRAWING_VERSION = 1  # raise it whenever a pixel changes: caches of drawn faces carry it in their key
 
-SKIN = palette("4a2c20", "6b4130", "8f5b40", "b57f5a", "d6a37c", "ecc3a0", "f8dfca")
+SKIN = palette("4a2c20", "6b4130", "8f5b40", "b57f5a", "d6a37c", "ecc3a0", "fae6db")
 HAIR = palette("17131a", "3a251f", "6b402a", "9a6840", "cfa05c", "ecd08c")
 EYES = palette("3b2318", "6e4a25", "5d7a44", "3f7f9c")
 WALLS = palette("e9c9a6", "d9a58b", "c98f9b", "9f93b8", "86a6c4", "7fb5ad", "a3bd8b", "d8cf94")
@@ -33,7 +34,7 @@ CLOTH_PATTERNS = torch.tensor([[0, 0, 0, 0, 0, 0, 1], [0, 6.5, 1, 0, 0, 0, 3], [
 def box(size: int, left: float, right: float, top: float, bottom: float) -> tuple[int, int, int, int]:
     """Rows and columns that hold a part of the face frame however the head is placed, sized and tilted."""
     places = [(scale * (u * math.cos(roll) - v * math.sin(roll)), scale * (u * math.sin(roll) + v * math.cos(roll)))
-              for u in (left, right) for v in (top, bottom) for scale in (0.85, 1.1)
+              for u in (left, right) for v in (top, bottom) for scale in (0.85 * HEAD_SCALE, 1.1 * HEAD_SCALE)
               for roll in (math.radians(-12), 0, math.radians(12))]
     ends = []
     for axis in (1, 0):
@@ -94,11 +95,12 @@ class Canvas:
         self.looks = looks = {name: value.view(-1, 1, 1) for name, value in factors.items()}
         steps = (torch.arange(size) + 0.5) * (2 / size) - 1
         sine_roll, cosine_roll = sine(looks["roll"]), cosine(looks["roll"])
-        self.x = (steps.view(1, 1, -1) - 2 * looks["x"]) / looks["size"]  # (n, 1, size): an upright frame for the body
-        self.y = (steps.view(1, -1, 1) - 2 * looks["y"]) / looks["size"]  # (n, size, 1)
+        scale = looks["size"] * HEAD_SCALE
+        self.x = (steps.view(1, 1, -1) - 2 * looks["x"]) / scale  # (n, 1, size): an upright frame for the body
+        self.y = (steps.view(1, -1, 1) - 2 * looks["y"]) / scale  # (n, size, 1)
         self.u = self.x * cosine_roll + self.y * sine_roll  # (n, size, size)
         self.v = self.y * cosine_roll - self.x * sine_roll
-        looks["sharpness"] = looks["size"] * (size / 2)
+        looks["sharpness"] = scale * (size / 2)
         dress(looks)
         self.pixels = wall(self)
 
@@ -116,7 +118,7 @@ def dress(looks: dict[str, Tensor]) -> None:
     looks["turn"], looks["face_turn"] = sine(looks["yaw"]), cosine(looks["yaw"])
     looks["nod"] = sine(looks["pitch"])
     skin = ramp(SKIN, looks["skin_tone"])
-    tint = looks["skin_undertone"].unsqueeze(1) * torch.tensor([0.0, 0.01, -0.04]).view(1, 3, 1, 1)
+    tint = looks["skin_undertone"].unsqueeze(1) * torch.tensor([0.0, 0.01, -0.05]).view(1, 3, 1, 1)
     looks["skin"] = (skin + tint).clamp(0, 1)
     looks["skin_shadow"] = looks["skin"] * torch.tensor([0.70, 0.58, 0.58]).view(1, 3, 1, 1)
     looks["skin_light"] = looks["skin"] + (1 - looks["skin"]) * torch.tensor([0.20, 0.17, 0.13]).view(1, 3, 1, 1)
@@ -148,8 +150,8 @@ def wall(canvas: Canvas) -> Tensor:
     x, y = steps.view(1, 1, -1), steps.view(1, -1, 1)
     drift = lattice(seed, 1, 2, salt=1).view(-1, 2, 1, 1)
     tone = pattern(looks["background_pattern"], WALL_PATTERNS, x + drift[:, 0], y + drift[:, 1]).mul_(0.09)
-    tone += sheet(lattice(seed, 41, 41, salt=2), size).mul_(0.07)
-    tone += sheet(lattice(seed, 11, 11, salt=3), size).mul_(0.06)
+    tone += sheet(lattice(seed, 10, 40, salt=2), size).mul_(0.07)  # the linen's threads: down,
+    tone += sheet(lattice(seed, 40, 10, salt=3), size).mul_(0.07)  # and across
     tone += (x * looks["light_x"] + y * looks["light_y"]) * (0.16 * looks["light_contrast"])
     colour = wheel(WALLS, looks["background_hue"])
     light = (0.35 + 0.75 * looks["background_lightness"]).unsqueeze(1)
@@ -173,9 +175,10 @@ def hair_outline(patch: Patch, ragged: Tensor) -> Tensor:
     a, b = 0.495 + 0.07 * patch["hair_volume"], 0.60 + 0.09 * patch["hair_volume"]
     u = patch.u - 0.06 * patch["turn"]
     outline = ellipse(u, (patch.v + 0.08).clamp_(max=0), a, b)
-    outline += wave(patch.v * 2.1 + u + patch["hair_seed"] / 97 % 1).mul_(patch["wavy_hair"] * 0.035)
+    curls = smoothstep((patch.v + 0.55) * 2).mul_(patch["wavy_hair"] * 0.035)
+    outline += wave(patch.v * 2.1 + u + patch["hair_seed"] / 97 % 1).mul_(curls)
     ends = mix(0.0, 1.0, patch["hair_length"]) + 0.02
-    tips = patch.v - (ends - 0.7 * (u * u) * patch["hair_length"]) + ragged * 0.05
+    tips = patch.v - (ends - (u * u) * (0.3 + 0.4 * patch["hair_length"])) + ragged * 0.05
     return torch.maximum(outline, tips)
 
 
@@ -188,18 +191,20 @@ def hair_in_front(patch: Patch, strand: Tensor) -> None:
     """The hair over the head: all of the outline but a window for the face, and the bangs."""
     u, v = patch.u, patch.v
     shift = 0.20 * patch["turn"] - 0.05 * patch["hair_parting"]
-    window = ellipse(u - shift, (v - 0.20).clamp_(max=0), 0.395 * patch["face_width"], 0.59)
-    low = 0.24 - 0.1 * patch["nod"]
+    lean = 0.16 * patch["hair_parting"] * (u - shift)
+    window = ellipse(u - shift, (v - 0.20 + lean).clamp_(max=0), 0.395 * patch["face_width"], 0.645)
+    low = 0.235 - 0.1 * patch["nod"]
     fringe = v + low + (1 - patch["fringe"]) * 0.6 + 0.25 * (u - shift) * (u - shift) + 0.045 * strand
     outline = hair_outline(patch, strand)
-    cover = patch.cover(torch.maximum(outline, torch.minimum(-window, fringe))).mul_(patch["has_hair"])
+    inner = torch.minimum(-window, fringe)
+    shadow = (1 - inner / 0.085).clamp_(0, 1).mul_(patch.cover(outline)).mul_(patch["has_hair"] * -0.28)
+    cover = patch.cover(torch.maximum(outline, inner)).mul_(patch["has_hair"])
     ring = v + 0.50 - 0.45 * u * u - 0.03 * strand
     gloss = blob(ring, u - 0.3 * patch["light_x"], 0.12, 0.5)
     light = (u * patch["light_x"] + v * patch["light_y"]) * (0.5 * patch["light_contrast"])
     tone = light.add_(strand * 0.27).add_(1)
-    colour = patch["hair"] * tone.unsqueeze(1) + (patch["hair_gloss"] * gloss.unsqueeze(1))
-    soft = (1 - smoothstep((-window + 0.09) / 0.09)) * 0.0
-    del soft
+    colour = patch["hair"] * tone.unsqueeze(1) + (patch["hair_gloss"] * (gloss + 0.25 * strand).unsqueeze(1))
+    patch.shade(shadow)
     patch.lay(cover, colour)
 
 
@@ -213,7 +218,7 @@ def body(canvas: Canvas, patch: Patch) -> None:
     patch.fill(neck, mix(patch["skin"], patch["skin_shadow"], shadow.unsqueeze(1)))
     slope = (side - 0.17).clamp_(min=0)
     shoulder = (0.735 + 0.20 * slope + 0.55 * slope * slope - y) * 0.85
-    collar = ellipse(x, y - 0.68, 0.235, 0.17)
+    collar = ellipse(x, y - 0.68, 0.235, 0.15 + 0.2 * (patch["style"] * 5 % 1))
     skin = mix(patch["skin"], patch["skin_shadow"], (shadow * 0.6).unsqueeze(1))
     patch.fill(shoulder, skin)
     grain = sheet(lattice(patch["texture_seed"].flatten(), 41, 41, salt=6), canvas.size)[:, patch.window[1]]
@@ -232,8 +237,8 @@ def ears(patch: Patch) -> None:
         patch.fill(ellipse(u - 0.12 * side * v, v - 0.005, 0.038, 0.08), patch["skin_shadow"], 0.55)
 
 
-def head(patch: Patch) -> None:
-    """The face's egg, lit from one side."""
+def head(patch: Patch) -> Tensor:
+    """The face's egg, lit from one side; its cover is what the cheeks may colour."""
     u, v = patch.u, patch.v - 0.03
     narrow = smoothstep((v + 0.02) * 1.6)
     a = (0.455 - 0.10 * narrow) * patch["face_width"]
@@ -245,8 +250,9 @@ def head(patch: Patch) -> None:
     light.clamp_(0, 1).unsqueeze_(1)
     half = (light * 2).clamp(max=1)
     colour = mix(mix(patch["skin_shadow"], patch["skin"], half), patch["skin_light"], (light * 2 - 1).clamp_(min=0))
-    distance = (q.sqrt() - 1) * 0.5
-    patch.fill(distance, colour)
+    cover = patch.cover((q.sqrt_() - 1) * 0.5)
+    patch.lay(cover, colour)
+    return cover
 
 
 def paint(factors: dict[str, Tensor], size: int) -> Tensor:
@@ -261,10 +267,10 @@ def paint(factors: dict[str, Tensor], size: int) -> Tensor:
     patch.put_back()
     patch = canvas.patch(-0.60, 0.60, -0.60, 0.68)
     ears(patch)
-    head(patch)
-    features.face(patch)
+    features.face(patch, head(patch))
     patch.put_back()
-    features.eyes(canvas)
+    features.freckles(canvas)
+    features.eyes(canvas, strand)
     features.facial_hair(canvas, strand)
     whole = canvas.patch(-2, 2, -2, 2)
     hair_in_front(whole, strand)
@@ -273,6 +279,6 @@ def paint(factors: dict[str, Tensor], size: int) -> Tensor:
     features.eyeglasses(canvas)
     features.hat(canvas)
     looks = canvas.looks
-    warm = looks["light_warmth"].unsqueeze(1) * torch.tensor([0.05, 0.0, -0.08]).view(1, 3, 1, 1)
+    warm = looks["light_warmth"].unsqueeze(1) * torch.tensor([0.05, 0.0, -0.11]).view(1, 3, 1, 1)
     pixels = canvas.pixels.mul_((1 + warm) * looks["light_level"].unsqueeze(1))
     return pixels.mul_(255).add_(0.5).clamp_(0, 255).to(torch.uint8)

@@ -9,7 +9,8 @@ factors are ours we can ask what no photograph answers: the *same* face with gla
 """
 from __future__ import annotations
 
-from typing import NamedTuple
+from concurrent.futures import ThreadPoolExecutor
+from typing import Callable, NamedTuple
 
 import torch
 from torch import Tensor
@@ -40,7 +41,7 @@ FACTORS = (
     Factor("light_x", -1, 1, -0.5, "where the light comes from: -1 left, 1 right"),
     Factor("light_y", -1, 0.3, -0.6, "where the light comes from: -1 above, 0 in front"),
     Factor("light_contrast", 0.2, 1, 0.6, "how much darker the far side is"),
-    Factor("light_level", 0.72, 1.08, 1, "brightness of the whole scene"),
+    Factor("light_level", 0.64, 1.06, 1, "brightness of the whole scene"),
     Factor("light_warmth", -1, 1, 0.2, "colour of the light: -1 blue, 1 orange"),
     Factor("skin_tone", 0, 1, 0.6, "0 the deepest, 1 the lightest"),
     Factor("skin_undertone", -1, 1, 0, "-1 cool, 1 golden"),
@@ -91,12 +92,14 @@ CHUNK_PIXELS = 2**17  # faces painted at a time: few enough to stay in the proce
 CHANCES = {
     "correlated": {
         "smiling": (0.25, 0.75), "mouth_open": (0.2, 0.6), "bushy_brows": (0.25, 0.05), "grey_hair": (0.06, 0.02),
+        "black_hair": (0.35, 0.25), "blond_hair": (0.15, 0.4),
         "long_hair": (0.2, 0.7), "eyeglasses": (0.20, 0.08), "hat": (0.12, 0.04), "bald": (0.05, 0.01),
         "freckles": (0.12, 0.12), "rosy_cheeks": (0.02, 0.18), "lipstick": (0.05, 0.85), "earrings": (0.02, 0.42),
         "mustache": (0.08, 0.01), "goatee": (0.14, 0.0), "wavy_hair": (0.2, 0.5), "bangs": (0.10, 0.25),
     },
     "independent": {
         "smiling": (0.5, 0.5), "mouth_open": (0.5, 0.5), "bushy_brows": (0.4, 0.4), "grey_hair": (0.15, 0.15),
+        "black_hair": (0.33, 0.33), "blond_hair": (0.5, 0.5),
         "long_hair": (0.5, 0.5), "eyeglasses": (0.4, 0.4), "hat": (0.2, 0.2), "bald": (0.05, 0.05),
         "freckles": (0.4, 0.4), "rosy_cheeks": (0.4, 0.4), "lipstick": (0.5, 0.5), "earrings": (0.4, 0.4),
         "mustache": (0.04, 0.04), "goatee": (0.2, 0.2), "wavy_hair": (0.5, 0.5), "bangs": (0.4, 0.4),
@@ -137,7 +140,7 @@ def attributes(factors: Tensor) -> Tensor:
         "Pale_Skin": f["skin_tone"] > 0.88,
         "Rosy_Cheeks": f["rosy_cheeks"] > 0.5,
         "Smiling": f["mouth_curve"] > 0.35,
-        "Wavy_Hair": (f["wavy_hair"] > 0.5) & hair & (f["hair_length"] > 0.3),
+        "Wavy_Hair": (f["wavy_hair"] > 0.5) & hair,
         "Wearing_Earrings": f["earrings"] > 0.5,
         "Wearing_Hat": hat,
         "Wearing_Lipstick": f["lipstick"] > 0.5,
@@ -174,9 +177,10 @@ def sample_factors(n: int, seed: int, distribution: str = "correlated") -> Tenso
     if distribution == "correlated":
         mouth_open = torch.where(uniform() < 0.5, smiling, mouth_open)
     f["mouth_curve"] = torch.where(smiling, uniform(0.5, 1), uniform(-0.5, 0.15))
-    f["mouth_opening"] = torch.where(mouth_open, uniform(0.4, 1), uniform(0, 0.01)).where(mouth_open, torch.zeros(n))
+    f["mouth_opening"] = uniform(0.4, 1) * mouth_open
     f["brow_thickness"] = torch.where(coin("bushy_brows"), uniform(1.6, 2), uniform(0.5, 1.1))
-    f["skin_tone"] = uniform()
+    black, blond = coin("black_hair"), coin("blond_hair")
+    f["hair_lightness"] = torch.where(black, uniform(0, 0.14), torch.where(blond, uniform(0.7, 1), uniform(0.27, 0.54)))
     f["hair_grey"] = torch.where(coin("grey_hair"), uniform(0.75, 1), uniform(0, 0.1))
     f["hair_length"] = torch.where(coin("long_hair"), uniform(0.68, 1), uniform(0, 0.5))
     for name in ("eyeglasses", "hat", "bald", "freckles", "rosy_cheeks", "lipstick", "earrings", "mustache", "goatee",
@@ -206,11 +210,30 @@ def draw(factors: Tensor | dict, size: int = 64) -> Tensor:
     n = len(f["x"])
     chunk = max(1, CHUNK_PIXELS // size**2)
     pictures = torch.empty(n, 3, size, size, dtype=torch.uint8)
-    with torch.no_grad():
-        for start in range(0, n, chunk):
-            part = {name: value[start:start + chunk] for name, value in f.items()}
-            pictures[start:start + chunk] = paint(part, size)
+
+    @torch.no_grad()
+    def paint_chunk(start: int) -> None:
+        part = {name: value[start:start + chunk] for name, value in f.items()}
+        pictures[start:start + chunk] = paint(part, size)
+
+    _each(paint_chunk, range(0, n, chunk))
     return pictures
+
+
+def _each(work: Callable[[int], None], starts: range) -> None:
+    """Do the work for each start, side by side in as many threads as torch may use."""
+    threads = torch.get_num_threads()
+    if threads == 1 or len(starts) < 2:
+        for start in starts:
+            work(start)
+        return
+    # One chunk to a thread, and each thread by itself: thousands of small operations that wait for each other's
+    # halves are slow on a busy machine.
+    try:
+        with ThreadPoolExecutor(min(threads, 8), initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            list(pool.map(work, starts))
+    finally:
+        torch.set_num_threads(threads)
 
 
 def split_factors(split: str, n: int, distribution: str = "correlated", seed: int = 0) -> Tensor:

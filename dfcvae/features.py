@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from dfcvae.drawing import Canvas, Patch
 
 LIPSTICKS = palette("b3122f", "d8433f", "8e1f4f", "c42a6b")
+JEWELS = palette("f2c24c", "e8e6ea", "3f9f93", "f2c24c", "d8453f", "f3e7d6", "4a6cc0")
 RIMS = palette("2b2320", "7a3b22", "20324f", "5c1f2c", "1f3f3a")
 
 
@@ -20,7 +21,7 @@ def _rgb(red: float, green: float, blue: float) -> Tensor:
 
 
 INK, WHITE, TEETH = _rgb(0.13, 0.08, 0.08), _rgb(1, 1, 1), _rgb(0.97, 0.95, 0.90)
-MOUTH, TONGUE, GOLD = _rgb(0.30, 0.07, 0.08), _rgb(0.72, 0.30, 0.30), _rgb(0.95, 0.76, 0.30)
+MOUTH, TONGUE = _rgb(0.30, 0.07, 0.08), _rgb(0.72, 0.30, 0.30)
 
 
 def choose_colours(looks: dict[str, Tensor]) -> None:
@@ -31,11 +32,12 @@ def choose_colours(looks: dict[str, Tensor]) -> None:
     looks["brow"] = brow * ((grey(skin) - 0.16) / grey(brow)).clamp(0.1, 1)
     beard = hair * 0.8
     looks["beard"] = beard * ((grey(skin) - 0.2).clamp(min=0.05) / grey(beard)).clamp(0.1, 1)
-    natural = skin * _rgb(0.86, 0.62, 0.62) + _rgb(0.03, 0, 0.01)
+    natural = skin * _rgb(0.84, 0.54, 0.55) + _rgb(0.03, 0, 0.01)
     painted = wheel(LIPSTICKS, looks["style"])
     looks["lips"] = mix(natural, painted, looks["lipstick"].unsqueeze(1))
-    looks["blush"] = mix(skin, _rgb(0.90, 0.25, 0.26), 0.55)
-    looks["freckle"] = skin * _rgb(0.66, 0.50, 0.42)
+    looks["blush"] = (skin * _rgb(1.04, 0.64, 0.66) + _rgb(0.13, 0.0, 0.01)).clamp(max=1)
+    looks["freckle"] = skin * _rgb(0.64, 0.50, 0.44)
+    looks["jewel"] = wheel(JEWELS, looks["style"] * 4 % 1)
     looks["rim"] = wheel(RIMS, looks["style"])
 
 
@@ -45,14 +47,33 @@ def place(patch: Patch, side: float, u: float, v: float, depth: float) -> tuple[
     return patch.u - shift, patch.v - v - 0.35 * depth * patch["nod"]
 
 
-def face(patch: Patch) -> None:
-    """Cheeks, freckles, nose and mouth."""
+def face(patch: Patch, cover: Tensor) -> None:
+    """Cheeks, nose and mouth; cover (n, h, w) is the head's."""
     smile = patch["mouth_curve"].clamp(min=0)
     for side in (-1, 1):
         u, v = place(patch, side, 0.255, 0.20, 0.36)
-        patch.lay(blob(u, v + 0.03 * smile, 0.17, 0.14).mul_(0.28 + 0.72 * patch["rosy_cheeks"]), patch["blush"])
+        patch.lay(blob(u, v + 0.03 * smile, 0.18, 0.15).mul_(0.25 + 0.70 * patch["rosy_cheeks"]).mul_(cover), patch["blush"])
     nose(patch)
     mouth(patch, smile)
+
+
+def freckles(canvas: Canvas) -> None:
+    """A spot at a random place of each cell of a grid over cheeks and nose, some larger than others."""
+    patch = canvas.patch(-0.44, 0.44, -0.02, 0.36, having="freckles")
+    if not patch:
+        return
+    u, v = place(patch, 0, 0, 0.16, 0.42)
+    rows, cols = 4, 10
+    cell_u, cell_v = 0.40 / cols * 2, 0.16 / rows * 2
+    seed = patch["skin_seed"].flatten()
+    spots = torch.stack([lattice(seed, rows, cols, salt) for salt in (7, 8, 9)], dim=1)  # (n, 3, rows, cols)
+    across, down = (u / cell_u + cols / 2).floor_(), (v / cell_v + rows / 2).floor_()
+    own = look_up(spots, (across + 0.5).mul_(2 / cols).sub_(1), (down + 0.5).mul_(2 / rows).sub_(1), exact=True)
+    du = u - (across + 0.5 + 0.25 * own[:, 0] - cols / 2) * cell_u
+    dv = v - (down + 0.5 + 0.25 * own[:, 1] - rows / 2) * cell_v
+    spot = patch.cover((du * du + dv * dv).sqrt_() - (0.011 + 0.007 * own[:, 2]))
+    patch.lay(spot.mul_(smoothstep(3 * (1 - (u / 0.40).square() - (v / 0.16).square()))).mul_(0.8), patch["freckle"])
+    patch.put_back()
 
 
 def nose(patch: Patch) -> None:
@@ -69,7 +90,7 @@ def nose(patch: Patch) -> None:
 
 def mouth(patch: Patch, smile: Tensor) -> None:
     u, v = place(patch, 0, 0, 0.385, 0.40)
-    half = (0.155 + 0.035 * smile) * patch["mouth_width"]
+    half = (0.150 + 0.045 * smile - 0.04 * patch["mouth_opening"] * (1 - smile)) * patch["mouth_width"]
     t = u / half
     arch = (1 - t * t).clamp_(min=-0.4)
     v = v + (0.075 * patch["mouth_curve"]) * (t * t).clamp_(max=1.4) - 0.02 * patch["mouth_curve"]
@@ -85,19 +106,19 @@ def mouth(patch: Patch, smile: Tensor) -> None:
     open_ = (patch["mouth_opening"] > 0.02).float()
     patch.lay(gap * open_, MOUTH)
     patch.lay(gap * (blob(u, v - opening - 0.01, 0.11, 0.05) * open_), TONGUE)
-    gums = smoothstep(wave(u * 10.5).abs_() * 3.2)  # one tooth to each half wave
-    teeth = TEETH * (0.72 + 0.28 * gums).unsqueeze(1)
-    patch.lay(gap * patch.cover(v + above * 0.15 - opening * 0.25) * open_, teeth)
+    edges = smoothstep(wave(u * 5.2).abs_() * 4)  # one tooth to each half wave
+    teeth = TEETH * (0.70 + 0.30 * edges).unsqueeze(1)
+    patch.lay(gap * patch.cover((v - opening * (0.05 + 0.35 * smile) * arch)) * open_, teeth)
     line = (v.abs() - 0.008)
     patch.lay(patch.cover(torch.maximum(line, t.abs() * half - half * 1.04)) * (0.8 * (1 - open_)), patch["lips"] * 0.45)
 
 
-def eyes(canvas: Canvas) -> None:
+def eyes(canvas: Canvas, strand: Tensor) -> None:
     for side in (-1, 1):
         left, right = (-0.42, 0.06) if side < 0 else (-0.06, 0.42)
         patch = canvas.patch(left, right, -0.30, 0.14)
         eye(patch, side)
-        brow(patch, side)
+        brow(patch, side, patch.cut(strand))
         patch.put_back()
 
 
@@ -130,13 +151,14 @@ def eye(patch: Patch, side: int) -> None:
     patch.fill(torch.maximum(fold, ends), patch["skin_shadow"], 0.8)
 
 
-def brow(patch: Patch, side: int) -> None:
+def brow(patch: Patch, side: int, strand: Tensor) -> None:
     u, v = place(patch, side, 0.20, -0.165, 0.36)
     width = 0.135 * (patch["face_turn"] - 0.3 * side * patch["turn"])
     t = u / width * side  # -1 near the nose, 1 at the temple
-    line = v + 0.035 * patch["brow_raise"] * (1.2 - 0.4 * t) + 0.028 * (1 - t * t) + 0.012 * t
-    thick = 0.030 * patch["brow_thickness"] * (0.95 - 0.45 * t.clamp(-1, 1))
-    patch.fill(torch.maximum(line.abs() - thick, (t.abs() - 1) * width), patch["brow"], 0.92)
+    line = v + 0.035 * patch["brow_raise"] * (1.2 - 0.4 * t) + 0.030 * (1 - t * t) - 0.010 * t
+    t2 = t * t
+    thick = 0.029 * patch["brow_thickness"] * (0.8 - 0.25 * t) * (1 - t2 * t2).clamp_(min=-1)
+    patch.fill(torch.maximum(line.abs() - thick, (t.abs() - 1) * width) * 0.9, patch["brow"] * (1 + 0.35 * strand).unsqueeze(1), 0.92)
 
 
 def facial_hair(canvas: Canvas, strand: Tensor) -> None:
@@ -153,7 +175,8 @@ def facial_hair(canvas: Canvas, strand: Tensor) -> None:
     if patch:
         u, v = place(patch, 0, 0, 0.56, 0.36)
         hair = patch.cut(strand)
-        patch.fill(ellipse(u, v, 0.145, 0.095) + 0.022 * hair, patch["beard"] * (1 + 0.3 * hair).unsqueeze(1))
+        chin = ellipse(u, v, 0.185, 0.13).maximum(0.030 - ellipse(u, v + 0.10, 0.12, 0.055))
+        patch.fill(chin + 0.02 * hair, patch["beard"] * (1 + 0.3 * hair).unsqueeze(1))
         patch.put_back()
 
 
@@ -163,15 +186,21 @@ def earrings(canvas: Canvas) -> None:
         for side in (-1, 1):
             u = patch.u - side * 0.47 * patch["face_width"] * patch["face_turn"] + 0.07 * patch["turn"]
             v = patch.v - 0.26
-            hoop = ((u * u + v * v).sqrt_() - 0.062).abs_() - 0.02
-            patch.fill(hoop, GOLD * (0.95 - 2.5 * v + 2.0 * u * patch["light_x"]).clamp_(0.6, 1.25).unsqueeze(1))
+            kind = patch["style"] * 7 % 1
+            round_ = (u * u + v * v).sqrt_() - 0.064
+            drop = ellipse(u, v - 0.02, 0.042 + 0.25 * (v + 0.07).clamp(0, 0.08), 0.10)
+            shape = torch.where(kind < 0.45, round_.abs() - 0.019, torch.where(kind < 0.75, drop, round_ + 0.008))
+            gleam = (0.92 - 2.5 * v + 2.0 * u * patch["light_x"]).clamp_(0.6, 1.3)
+            patch.fill(shape, patch["jewel"] * gleam.unsqueeze(1))
+            patch.lay(blob(u + 0.02, v + 0.015, 0.03, 0.03).mul_(0.6 * (kind >= 0.45).float()), WHITE)
         patch.put_back()
 
 
 def eyeglasses(canvas: Canvas) -> None:
-    patch = canvas.patch(-0.58, 0.58, -0.24, 0.24, having="eyeglasses")
+    patch = canvas.patch(-0.62, 0.62, -0.24, 0.24, having="eyeglasses")
     if not patch:
         return
+    reach = (0.45 - 0.06 * (patch["bald"] < 0.5).float()) * patch["face_width"]
     rim, square = patch["rim"], (patch["style"] * 2 % 1)
     for side in (-1, 1):
         u, v = place(patch, side, 0.20, 0.015, 0.44)
@@ -182,11 +211,11 @@ def eyeglasses(canvas: Canvas) -> None:
         q = mix(circle, (t2 * t2 + w2 * w2), square * 0.9).sqrt_()
         lens = (q - 1) * (0.15 * (0.8 - 0.2 * square))
         inside = patch.cover(lens)
-        patch.lay(inside * 0.10, WHITE)
-        streak = smoothstep(2.2 - ((u + v * 0.6 - 0.04 * patch["light_x"]) / 0.03).abs()) * 0.30
+        patch.lay(inside * 0.05, WHITE)
+        streak = smoothstep(1.8 - ((u + v * 0.6 - 0.10 * patch["light_x"]) / 0.026).abs()) * 0.28
         patch.lay(inside * streak, WHITE)
         patch.fill(lens.abs() - 0.021, rim)
-        arm = torch.maximum((v + 0.04).abs() - 0.017, torch.maximum(width - u * side, u * side - 0.26))
+        arm = torch.maximum((v + 0.04).abs() - 0.017, width - u * side).maximum((patch.u - 0.12 * patch["turn"]).abs() - reach)
         patch.fill(arm, rim)
     u, v = place(patch, 0, 0, -0.005, 0.46)
     patch.fill(torch.maximum((v - 1.2 * u * u).abs() - 0.017, u.abs() - 0.045), rim)
@@ -199,8 +228,8 @@ def hat(canvas: Canvas) -> None:
         return
     u, v = patch.u - 0.06 * patch["turn"], patch.v - 0.06 * patch["nod"]
     brimmed = ((patch["style"] * 2 % 1) > 0.5).float()
-    line = -0.30 - 0.13 * (u * u) / 0.25  # the lower edge, hanging down in the middle
-    dome = ellipse(u, v + 0.28, 0.545 - 0.06 * brimmed, 0.52)
+    line = -0.29 + 0.30 * u * u  # the lower edge, seen from below
+    dome = ellipse(u, v + 0.24, 0.575 - 0.08 * brimmed, 0.57 - 0.05 * brimmed)
     crown = torch.maximum(dome, v - line)
     ribs = wave(u * (9 - 2 * v) / (1.15 - u * u))
     weave = wave(v * 8)
@@ -209,7 +238,7 @@ def hat(canvas: Canvas) -> None:
     light = (u * patch["light_x"] + (v + 0.4) * patch["light_y"]) * (0.7 * patch["light_contrast"])
     tone = knit * (1 - brimmed) + light - 0.18 * band + 1.0 - brimmed * band * 0.35
     patch.fill(crown, patch["hat_colour"] * tone.unsqueeze(1))
-    brim = ellipse(u, v + 0.29 + 0.10 * u * u, 0.74, 0.085)
+    brim = ellipse(u, v + 0.29 - 0.10 * u * u, 0.76, 0.085)
     shade = (1.02 + light * 0.6 - smoothstep((v + 0.30) * 12) * 0.25).unsqueeze(1)
     patch.fill(brim, patch["hat_colour"] * shade, brimmed)
     patch.put_back()

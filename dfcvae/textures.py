@@ -80,10 +80,15 @@ def sheet(points: Tensor, size: int) -> Tensor:
     return points
 
 
-def look_up(points: Tensor, s: Tensor, t: Tensor) -> Tensor:
-    """Read lattices at places s (across) and t (down) in [-1, 1]. (n, c, rows, cols), (n, h, w) -> (n, c, h, w)."""
+def look_up(points: Tensor, s: Tensor, t: Tensor, exact: bool = False) -> Tensor:
+    """Read lattices at places s (across) and t (down) in [-1, 1]. (n, c, rows, cols), (n, h, w) -> (n, c, h, w).
+
+    Linear between the points, the outermost of which lie at -1 and 1; `exact` takes the cell's own value, and then the
+    cells fill [-1, 1] from edge to edge.
+    """
     grid = torch.stack((s, t), dim=-1)  # (n, h, w, 2)
-    return F.grid_sample(points, grid, mode="bilinear", padding_mode="border", align_corners=True)
+    return F.grid_sample(points, grid, mode="nearest" if exact else "bilinear", padding_mode="border",
+                         align_corners=not exact)
 
 
 def ramp(colours: Tensor, t: Tensor) -> Tensor:
