@@ -2,7 +2,11 @@
 
 import ipaddress
 import json
+import os
 import socket
+
+# A thread that waits for its turn must not spin: it would take the core from the one that it waits for.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import pytest
 import torch
