@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dfcvae.vae import kl_divergence
-from dfcvae.vgg import VGGFeatures, _freeze
+from dfcvae.vgg import VGGFeatures, freeze
 
 PAPER_LAYERS = ("relu1_1", "relu2_1", "relu3_1")
 # By number in vgg19_bn: conv3_1, bn3_4, bn4_3 and conv5_2. The paper compares none of them.
@@ -229,7 +229,7 @@ class _LegacyFeatures(nn.Module):
 
             features = vgg19_bn(weights="IMAGENET1K_V1").features
         self.trunk = deepcopy(features).eval()
-        _freeze(self.trunk)
+        freeze(self.trunk)
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """Every layer's output, to the very end, as the in-place ReLUs behind leave it."""

@@ -103,7 +103,8 @@ class VGGFeatures(nn.Module):
             mean, std = found.mean, found.std
         self.register_buffer("mean", torch.tensor(tuple(mean)).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(tuple(std)).view(3, 1, 1), persistent=False)
-        _freeze(self.trunk)
+        freeze(self.trunk)
+        self.register_load_state_dict_post_hook(_forget_counters)
         super().train(False)
 
     def train(self, mode: bool = True) -> VGGFeatures:
@@ -136,12 +137,18 @@ def _deepest(arch: str, layers: Sequence[str]) -> str:
     return max(layers, key=names.index)
 
 
-def _freeze(module: nn.Module) -> None:
+def freeze(module: nn.Module) -> None:
     """Turn every parameter and buffer into a buffer that no state dict saves."""
     for part in module.modules():
         for name, tensor in list(part._parameters.items()) + list(part._buffers.items()):
             delattr(part, name)
             part.register_buffer(name, None if tensor is None else tensor.detach(), persistent=False)
+
+
+def _forget_counters(vgg: nn.Module, incompatible) -> None:
+    """Batch norm adds its counter to a state dict without versions, such as one from safetensors."""
+    unexpected = incompatible.unexpected_keys
+    unexpected[:] = [key for key in unexpected if not (".bn" in key and key.endswith("num_batches_tracked"))]
 
 
 def _random_trunk(arch: str, last: str, seed: int) -> nn.Sequential:
