@@ -15,7 +15,8 @@ from dfcvae.course.profiles import profile
 from dfcvae.datasets import cache_dir
 from dfcvae.download import cached_vgg_trunk
 from dfcvae.hardware import available_threads, describe, pick_device, pick_precision
-from dfcvae.vgg import MINI_FILE, VGGFeatures
+from dfcvae.vgg import VGGFeatures
+from dfcvae.weights import MINI_FILE
 
 OPTIONAL = {
     "matplotlib": "lab",

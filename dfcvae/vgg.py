@@ -10,18 +10,17 @@ pools (``pool3``) are taken too.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from dfcvae.weights import MINI_FILE, Weights, read_weights
+
 CONVS_PER_BLOCK = {"vgg16": (2, 2, 3, 3, 3), "vgg19": (2, 2, 4, 4, 4), "vgg19_bn": (2, 2, 4, 4, 4)}
 WIDTHS = (64, 128, 256, 512, 512)  # channels of each block in the published networks
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-MINI_FILE = Path(__file__).parent / "pretrained" / "vgg_mini.safetensors"
 
 
 def build_layers(
@@ -49,17 +48,6 @@ def build_layers(
     if last not in names:
         raise ValueError(f"{arch} has no layer {last!r}: its layers are {', '.join(names)}.")
     return layers[: names.index(last) + 1]
-
-
-@dataclass(frozen=True)
-class Weights:
-    """Tensors under torchvision's keys (``features.0.weight``), and the normalisation they expect."""
-
-    tensors: Mapping[str, Tensor]
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    name: str
-    arch: str | None = None
 
 
 class VGGFeatures(nn.Module):
@@ -178,57 +166,6 @@ def _find(
     if weights == "mini":
         return read_weights(MINI_FILE)
     return read_weights(Path(weights), mean, std)
-
-
-def read_weights(
-    path: Path, mean: Sequence[float] | None = None, std: Sequence[float] | None = None
-) -> Weights:
-    """Read VGG weights from a .safetensors file, or from a .pth of tensors only (nothing is unpickled).
-
-    The normalisation comes from ``mean`` and ``std``, else from the file's metadata (JSON lists under
-    these names). Raises FileNotFoundError, or ValueError with what is wrong with the file.
-    """
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"no weights file at {str(path)!r}: give a .safetensors or .pth file, or one of "
-            "'auto', 'torchvision', 'mini', 'random'."
-        )
-    metadata, tensors = _read_tensors(path)
-    try:
-        mean = mean or json.loads(metadata.get("mean", "null"))
-        std = std or json.loads(metadata.get("std", "null"))
-        usable = len(mean) == len(std) == 3 and all(float(s) > 0 for s in std)
-    except (TypeError, ValueError):
-        usable = False
-    if not usable:
-        raise ValueError(
-            f"{path.name} does not say which normalisation its network expects: give mean=(r, g, b) and "
-            "std=(r, g, b) of images in [0, 1], or write them into the file's metadata as JSON lists."
-        )
-    return Weights(tensors, tuple(mean), tuple(std), metadata.get("name", path.name), metadata.get("arch"))
-
-
-def _read_tensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        if path.suffix == ".safetensors":
-            with safe_open(path, "pt") as file:
-                return file.metadata() or {}, {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-        tensors = torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, RuntimeError, ValueError, EOFError, OSError, ImportError) as error:
-        raise ValueError(f"{path.name} cannot be read as weights ({_first_line(error)}).") from None
-    except Exception as error:  # torch.load raises pickle.UnpicklingError on anything but tensors
-        raise ValueError(
-            f"{path.name} is refused: it holds more than tensors ({_first_line(error)})."
-        ) from None
-    if not isinstance(tensors, dict) or not all(isinstance(value, Tensor) for value in tensors.values()):
-        raise ValueError(f"{path.name} holds no state dict: expected names with tensors.")
-    return {}, tensors
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:160]
 
 
 def _fill(arch: str, last: str, weights: Weights) -> nn.Sequential:
