@@ -236,16 +236,22 @@ def test_later_runs_decode_nothing(tmp_path, no_decoding):
 
 
 @pytest.mark.parametrize("complete_first", [False, True])
-def test_n_takes_the_first_that_can_be_read(tmp_path, complete_first):
+def test_n_takes_the_first_that_can_be_read(tmp_path, cache, complete_first, no_decoding):
     root = celeba(tmp_path / "data", "own")
     (root / "img_align_celeba" / NAMES[1]).write_bytes(b"no picture")
     with pytest.warns(UserWarning, match=NAMES[1]):
         if complete_first:
             load("celeba", root=root, progress=False)
+            no_decoding()
         images = load("celeba", root=root, n=3, progress=False)
     assert torch.equal(images.attributes, FLAGS[[0, 2, 3]])
-    with pytest.warns(UserWarning, match=NAMES[1]):
-        assert len(load("celeba", root=root, n=100, progress=False)) == 6
+    packed_pixels = (pack_folder(cache) / "pixels.u8").stat().st_size
+    assert packed_pixels == (6 if complete_first else 3) * 3 * 64 * 64
+
+
+def test_n_beyond_the_last_takes_all(tmp_path):
+    root = celeba(tmp_path / "data", "own")
+    assert len(load("celeba", root=root, n=100, progress=False)) == 7
 
 
 def test_a_changed_source_is_packed_anew_and_the_old_pack_goes(tmp_path, cache):
@@ -285,7 +291,7 @@ def test_what_a_killed_program_left_is_removed(tmp_path, cache, monkeypatch):
 
 def flip(path):
     data = bytearray(path.read_bytes())
-    data[len(data) // 2] ^= 1
+    data[-10] ^= 1
     path.write_bytes(data)
 
 
@@ -307,7 +313,9 @@ DAMAGE = {
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
-def test_a_damaged_pack_is_packed_anew(tmp_path, cache, damage):
+def test_a_damaged_pack_is_packed_anew(tmp_path, cache, damage, monkeypatch):
+    monkeypatch.setattr(packing, "BLOCK", 3 * 64 * 64)  # seven whole blocks, of which some are looked at
+    monkeypatch.setattr(packing, "BLOCKS_CHECKED", 3)
     root = celeba(tmp_path / "data", "own")
     first = load("celeba", root=root, progress=False)[list(range(7))]  # a copy, not the mapped file
     DAMAGE[damage](pack_folder(cache))
@@ -411,6 +419,12 @@ def test_faces_are_drawn_once_and_again_when_the_drawing_changes(quick_faces, mo
     monkeypatch.setattr(faces, "DRAWING_VERSION", faces.DRAWING_VERSION + 1)
     load("faces", n=300, progress=False)
     assert sum(quick_faces) == 600
+
+
+def test_labels_are_never_those_of_an_older_version(quick_faces, monkeypatch):
+    old = load("faces", n=20, progress=False)
+    monkeypatch.setattr(faces, "attributes", lambda factors: ~old.attributes)
+    assert torch.equal(load("faces", n=20, progress=False).attributes, ~old.attributes)
 
 
 def test_faces_of_splits_and_distributions_differ(quick_faces):
