@@ -103,7 +103,7 @@ def packed(cache: Path, key: Key, contents: Callable[[], Contents]) -> Pack:
     try:
         cache.mkdir(parents=True, exist_ok=True)
         lock = FileLock(cache / f"{key.place}.lock").acquire()
-    except (PermissionError, FileExistsError, NotADirectoryError) as error:
+    except OSError as error:
         raise type(error)(
             f"cannot write to the cache {cache} ({error.strerror}); set DFCVAE_CACHE to a folder of your own"
         ) from error
