@@ -1,4 +1,5 @@
-"""Drawn faces: the same factors give the same bytes, labels tell what is seen, and nothing gives a label away."""
+"""Drawn faces: the same factors give the same bytes, labels tell what is seen, nothing gives one away."""
+
 import hashlib
 
 import pytest
@@ -13,8 +14,8 @@ DISTRIBUTIONS = ("correlated", "independent")
 
 @pytest.fixture(scope="module")
 def crowd() -> tuple[Tensor, Tensor]:
-    """Factors (4000, F) and pictures (4000, 3, 64, 64) of independent faces."""
-    factors = faces.sample_factors(4000, seed=21, distribution="independent")
+    """Factors (3000, F) and pictures (3000, 3, 64, 64) of independent faces."""
+    factors = faces.sample_factors(3000, seed=21, distribution="independent")
     return factors, faces.draw(factors, size=64)
 
 
@@ -33,14 +34,17 @@ def seen(factors: Tensor, name: str) -> Tensor:
     return faces.attributes(factors)[:, faces.ATTRIBUTE_NAMES.index(name)]
 
 
-# --- the same bytes in any company ---------------------------------------------------------------------------------
+# --- the same bytes in any company ---
+
 
 def test_a_face_is_the_same_alone_in_another_batch_and_with_other_threads(crowd, monkeypatch):
     factors, pictures = crowd
-    rows = torch.tensor([17, 3, 801, 802, 3999])
+    rows = torch.tensor([17, 3, 801, 802, 2999])
     torch.testing.assert_close(faces.draw(factors[rows]), pictures[rows], rtol=0, atol=0)
     for row in rows[:3].tolist():
-        torch.testing.assert_close(faces.draw(factors[row:row + 1]), pictures[row:row + 1], rtol=0, atol=0)
+        torch.testing.assert_close(
+            faces.draw(factors[row : row + 1]), pictures[row : row + 1], rtol=0, atol=0
+        )
     monkeypatch.setattr(faces, "CHUNK_PIXELS", 23 * 64**2)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -75,12 +79,19 @@ def test_drawing_leaves_the_factors_and_the_random_state_alone():
     torch.testing.assert_close(torch.get_rng_state(), state, rtol=0, atol=0)
 
 
-# --- counterfactuals: one factor changes what it should, and nothing else ---------------------------------------------
+# --- counterfactuals: one factor changes what it should, and nothing else ---
 
 REGIONS = {  # (top, bottom, left, right) in sixty-fourths, for a face that looks straight out of the middle
-    "eyeglasses": (24, 42, 12, 52), "earrings": (36, 48, 8, 56), "lipstick": (42, 52, 24, 40),
-    "mustache": (38, 48, 22, 42), "goatee": (44, 62, 22, 42), "freckles": (30, 44, 16, 48), "hat": (0, 32, 2, 62),
-    "bangs": (12, 32, 14, 50), "rosy_cheeks": (32, 46, 14, 50), "gaze_x": (26, 38, 18, 46),
+    "eyeglasses": (24, 42, 12, 52),
+    "earrings": (36, 48, 8, 56),
+    "lipstick": (40, 55, 20, 44),
+    "mustache": (38, 50, 20, 44),
+    "goatee": (44, 64, 20, 44),
+    "freckles": (30, 44, 16, 48),
+    "hat": (0, 32, 2, 62),
+    "bangs": (12, 32, 14, 50),
+    "rosy_cheeks": (32, 46, 14, 50),
+    "gaze_x": (26, 38, 18, 46),
 }
 
 
@@ -114,10 +125,13 @@ def test_attributes_tell_what_is_seen_where_factors_contradict_each_other():
         assert not seen(factors, hair).any()
     bald = changed(factors, bald=1, hat=0)
     assert seen(bald, "Bald").all() and not seen(bald, "Bangs").any() and not seen(bald, "Long_Hair").any()
-    torch.testing.assert_close(faces.draw(bald), faces.draw(changed(bald, bangs=0, hair_length=1)), rtol=0, atol=0)
+    torch.testing.assert_close(
+        faces.draw(bald), faces.draw(changed(bald, bangs=0, hair_length=1)), rtol=0, atol=0
+    )
 
 
-# --- labels ----------------------------------------------------------------------------------------------------------
+# --- labels ---
+
 
 @pytest.mark.parametrize("distribution", DISTRIBUTIONS)
 def test_sampled_factors_are_in_range_consistent_and_labelled(distribution):
@@ -132,15 +146,18 @@ def test_sampled_factors_are_in_range_consistent_and_labelled(distribution):
     labels = faces.attributes(factors)
     assert labels.dtype == torch.bool and labels.shape == (5000, len(faces.ATTRIBUTE_NAMES))
     assert len(faces.ATTRIBUTE_NAMES) >= 14 and (labels.float().mean(dim=0) > 0.01).all()
-    colours = torch.stack([seen(factors, f"{c}_Hair") for c in ("Black", "Blond", "Brown", "Gray")]).sum(dim=0)
+    colours = torch.stack([seen(factors, f"{c}_Hair") for c in ("Black", "Blond", "Brown", "Gray")]).sum(
+        dim=0
+    )
     assert colours.max() == 1
 
 
 def test_two_or_three_attributes_are_rare():
     for distribution in DISTRIBUTIONS:
         labels = faces.attributes(faces.sample_factors(20000, seed=6, distribution=distribution))
-        rare = [n for n, p in zip(faces.ATTRIBUTE_NAMES, labels.float().mean(dim=0)) if p < 0.05]
-        assert 2 <= len(rare) <= 3, (distribution, rare)
+        frequency = dict(zip(faces.ATTRIBUTE_NAMES, labels.float().mean(dim=0).tolist(), strict=True))
+        rare = [name for name in frequency if frequency[name] < 0.05]
+        assert 2 <= len(rare) <= 3, (distribution, frequency)
 
 
 def test_skin_tone_is_uniform_and_goes_with_nothing():
@@ -160,7 +177,8 @@ def test_correlated_faces_are_correlated_and_independent_ones_are_not():
     for distribution, low, high in (("correlated", 0.15, 1), ("independent", -0.05, 0.05)):
         factors = faces.sample_factors(20000, seed=9, distribution=distribution)
         for first, second in pairs:
-            related = torch.corrcoef(torch.stack((seen(factors, first), seen(factors, second))).float())[0, 1]
+            both = torch.stack((seen(factors, first), seen(factors, second))).float()
+            related = torch.corrcoef(both)[0, 1]
             assert low < related < high, (distribution, first, second, related)
 
 
@@ -173,26 +191,34 @@ def test_no_label_is_readable_off_one_pixel_or_the_mean_colour(crowd):
     factors, pictures = crowd
     labels = faces.attributes(factors)
     values = pictures.flatten(1)  # (n, 12288)
-    places = torch.arange(values.shape[1]) * 256
-    fit = torch.arange(len(values)) < 2000  # choose the pixel on one half, judge it on the other
+    places = torch.arange(values.shape[1]) * 64  # 64 levels will do
+    fit = torch.arange(len(values)) < 1500  # choose the pixel on one half, judge it on the other
     mean = pictures.float().mean(dim=(2, 3))
     mean = torch.cat(((mean - mean.mean(dim=0)) / mean.std(dim=0), torch.ones(len(mean), 1)), dim=1)
 
     def cumulated(rows: Tensor) -> Tensor:
-        counts = torch.bincount((values[rows] + places).flatten(), minlength=len(places) * 256)
-        return counts.view(-1, 256).cumsum(dim=1) / rows.sum()
+        counts = torch.bincount((values[rows] // 4 + places).flatten(), minlength=len(places) * 64)
+        return counts.view(-1, 64).cumsum(dim=1)
 
-    for name, label in zip(faces.ATTRIBUTE_NAMES, labels.unbind(1)):
-        best = (cumulated(fit & label) - cumulated(fit & ~label)).abs().argmax().item()
-        pixel = balanced(values[~fit, best // 256] <= best % 256, label[~fit])
+    everyone = cumulated(fit)
+    for name, label in zip(faces.ATTRIBUTE_NAMES, labels.unbind(1), strict=True):
+        yes = cumulated(fit & label)
+        no = (everyone - yes) / (fit & ~label).sum()
+        best = (yes / (fit & label).sum() - no).abs().argmax().item()
+        pixel = balanced(values[~fit, best // 64] // 4 <= best % 64, label[~fit])
         assert pixel < 0.85, (name, "pixel", pixel)
-        weight = torch.where(label, 0.5 / label.float().mean(), 0.5 / (1 - label.float().mean())).sqrt()[:, None]
-        plane = torch.linalg.lstsq(mean[fit] * weight[fit], (label.float()[:, None] * 2 - 1)[fit] * weight[fit]).solution
+        weight = torch.where(label, 0.5 / label.float().mean(), 0.5 / (1 - label.float().mean())).sqrt()[
+            :, None
+        ]
+        plane = torch.linalg.lstsq(
+            mean[fit] * weight[fit], (label.float()[:, None] * 2 - 1)[fit] * weight[fit]
+        ).solution
         colour = balanced((mean[~fit] @ plane)[:, 0] > 0, label[~fit])
         assert colour < 0.85, (name, "colour", colour)
 
 
-# --- texture ---------------------------------------------------------------------------------------------------------
+# --- texture ---
+
 
 def test_texture_is_random_and_has_periods_of_three_pixels_or_more():
     factors = faces.sample_factors(64, seed=12)
@@ -206,42 +232,59 @@ def test_texture_is_random_and_has_periods_of_three_pixels_or_more():
     assert noise.std() > 3 and fine > 0.25 and finest < 0.15, (noise.std(), fine, finest)
 
 
-# --- splits ----------------------------------------------------------------------------------------------------------
+# --- splits ---
+
 
 def test_splits_share_no_face_and_repeat_exactly():
     prints = []
     for split in ("train", "validation", "test"):
         factors = faces.split_factors(split, 400)
         torch.testing.assert_close(factors, faces.split_factors(split, 400), rtol=0, atol=0)
-        prints += [hashlib.sha256(picture.numpy().tobytes()).hexdigest() for picture in faces.draw(factors, 32)]
+        prints += [
+            hashlib.sha256(picture.numpy().tobytes()).hexdigest() for picture in faces.draw(factors, 32)
+        ]
     assert len(set(prints)) == len(prints) == 1200
 
 
-# --- what users type -------------------------------------------------------------------------------------------------
+# --- what users type ---
+
 
 def test_a_dict_of_factors_is_the_neutral_face_but_for_those():
     neutral = torch.tensor([[float(factor.default) for factor in faces.FACTORS]])
     torch.testing.assert_close(faces.draw({}), faces.draw(neutral), rtol=0, atol=0)
     smiles = faces.draw({"mouth_curve": torch.tensor([0.0, 0.5, 1.0]), "yaw": 5})
-    torch.testing.assert_close(smiles[1:2], faces.draw(changed(neutral, mouth_curve=0.5, yaw=5)), rtol=0, atol=0)
-    assert faces.attributes({"mouth_curve": [0.0, 1.0]})[:, faces.ATTRIBUTE_NAMES.index("Smiling")].tolist() == [False, True]
+    torch.testing.assert_close(
+        smiles[1:2], faces.draw(changed(neutral, mouth_curve=0.5, yaw=5)), rtol=0, atol=0
+    )
+    assert faces.attributes({"mouth_curve": [0.0, 1.0]})[
+        :, faces.ATTRIBUTE_NAMES.index("Smiling")
+    ].tolist() == [False, True]
 
 
-@pytest.mark.parametrize("factors, size, message", [
-    (torch.zeros(2, 3), 64, r"shape \(2, 3\)"), ({"moustache": 1}, 64, "unknown factor 'moustache'"),
-    ({"yaw": float("nan")}, 64, "yaw of face 0 is nan"), ({"yaw": 90}, 64, "take a number from -18 to 18"),
-    ({"yaw": [1, 2], "roll": [1, 2, 3]}, 64, "yaw has 2 values"), ({}, 16, "size 16"), ({}, 512, "size 512"),
-    ({}, 64.5, "size 64.5"),
-])
+@pytest.mark.parametrize(
+    "factors, size, message",
+    [
+        (torch.zeros(2, 3), 64, r"shape \(2, 3\)"),
+        ({"moustache": 1}, 64, "unknown factor 'moustache'"),
+        ({"yaw": float("nan")}, 64, "yaw of face 0 is nan"),
+        ({"yaw": 90}, 64, "take a number from -18 to 18"),
+        ({"yaw": [1, 2], "roll": [1, 2, 3]}, 64, "yaw has 2 values"),
+        ({}, 16, "size 16"),
+        ({}, 512, "size 512"),
+        ({}, 64.5, "size 64.5"),
+    ],
+)
 def test_what_cannot_be_drawn_is_refused_in_one_sentence(factors, size, message):
     with pytest.raises(ValueError, match=message):
         faces.draw(factors, size)
 
 
 def test_unknown_distribution_split_and_number_are_refused():
-    for call, message in ((lambda: faces.sample_factors(1, 0, "celeba"), "unknown distribution"),
-                          (lambda: faces.sample_factors(-1, 0), "-1 faces"),
-                          (lambda: faces.split_factors("valid", 1), "unknown split")):
+    for call, message in (
+        (lambda: faces.sample_factors(1, 0, "celeba"), "unknown distribution"),
+        (lambda: faces.sample_factors(-1, 0), "-1 faces"),
+        (lambda: faces.split_factors("valid", 1), "unknown split"),
+    ):
         with pytest.raises(ValueError, match=message):
             call()
     assert faces.draw(faces.sample_factors(0, 0)).shape == (0, 3, 64, 64)

@@ -1,8 +1,10 @@
-"""Shapes, waves, noise and palettes: the pencils that `drawing.py` draws with.
+"""Shapes, waves, noise and palettes: the pencils that the painter draws with.
 
-Only additions, products, quotients, square roots, roundings and comparisons of float32 are used. Those are exact to the
-last bit in every version of every processor's vector unit, so a face does not depend on its neighbours in the batch.
+Only sums, products, quotients, square roots, roundings and comparisons of float32 are used. These round
+the same way in a vector unit and outside it, where sines need not: so a face does not depend on its
+neighbours in the batch.
 """
+
 from __future__ import annotations
 
 import torch
@@ -16,6 +18,11 @@ def smoothstep(t: Tensor) -> Tensor:
     """0 below 0, 1 above 1, and 3t^2 - 2t^3 between."""
     t = t.clamp(0, 1)
     return t * t * (3 - 2 * t)
+
+
+def fraction(t: Tensor) -> Tensor:
+    """What a number has beyond a whole one, in [0, 1)."""
+    return t - t.floor()
 
 
 def wave(t: Tensor) -> Tensor:
@@ -50,14 +57,6 @@ def blob(u: Tensor, v: Tensor, a: Tensor | float, b: Tensor | float) -> Tensor:
     return (1 - (u.square_() + v.square_())).clamp_(min=0).square_()
 
 
-def segment(u: Tensor, v: Tensor, start: tuple, end: tuple) -> Tensor:
-    """Distance to the straight line from `start` to `end`, each (u, v)."""
-    along_u, along_v = end[0] - start[0], end[1] - start[1]
-    u, v = u - start[0], v - start[1]
-    t = ((u * along_u + v * along_v) / (along_u * along_u + along_v * along_v)).clamp_(0, 1)
-    return (u - t * along_u).square_().add_((v - t * along_v).square_()).sqrt_()
-
-
 def lattice(seed: Tensor, rows: int, cols: int, salt: int) -> Tensor:
     """Random numbers in [-1, 1) that depend on the seed alone. seed (n,) -> (n, rows, cols)."""
     place = (torch.arange(rows * cols) * 0x2C1B3C6D + salt * 0x297A2D39) & _MASK
@@ -69,7 +68,7 @@ def lattice(seed: Tensor, rows: int, cols: int, salt: int) -> Tensor:
 
 
 def sheet(points: Tensor, size: int) -> Tensor:
-    """Stretch a lattice over the whole picture, linear between its points. (n, rows, cols) -> (n, size, size)."""
+    """Stretch a lattice over the picture, linear between its points. (n, rows, cols) -> (n, size, size)."""
     for axis in (1, 2):
         cells = points.shape[axis] - 1
         place = (torch.arange(size) + 0.5) * (cells / size)
@@ -81,14 +80,15 @@ def sheet(points: Tensor, size: int) -> Tensor:
 
 
 def look_up(points: Tensor, s: Tensor, t: Tensor, exact: bool = False) -> Tensor:
-    """Read lattices at places s (across) and t (down) in [-1, 1]. (n, c, rows, cols), (n, h, w) -> (n, c, h, w).
+    """Lattices read at places s (across), t (down) in [-1, 1]. (n, c, rows, cols), (n, h, w) -> (n, c, h, w)
 
-    Linear between the points, the outermost of which lie at -1 and 1; `exact` takes the cell's own value, and then the
-    cells fill [-1, 1] from edge to edge.
+    Linear between the points, the outermost of which lie at -1 and 1; `exact` takes the cell's own value,
+    and then the cells fill [-1, 1] from edge to edge.
     """
     grid = torch.stack((s, t), dim=-1)  # (n, h, w, 2)
-    return F.grid_sample(points, grid, mode="nearest" if exact else "bilinear", padding_mode="border",
-                         align_corners=not exact)
+    return F.grid_sample(
+        points, grid, mode="nearest" if exact else "bilinear", padding_mode="border", align_corners=not exact
+    )
 
 
 def ramp(colours: Tensor, t: Tensor) -> Tensor:
@@ -106,7 +106,7 @@ def wheel(colours: Tensor, t: Tensor) -> Tensor:
 
 def palette(*codes: str) -> Tensor:
     """Hexadecimal colours such as "f1cfb4" -> (k, 3) in [0, 1]."""
-    return torch.tensor([[int(code[i:i + 2], 16) / 255 for i in (0, 2, 4)] for code in codes])
+    return torch.tensor([[int(code[i : i + 2], 16) / 255 for i in (0, 2, 4)] for code in codes])
 
 
 def grey(colour: Tensor) -> Tensor:
@@ -118,3 +118,8 @@ def grey(colour: Tensor) -> Tensor:
 def mix(first: Tensor, second: Tensor, t: Tensor | float) -> Tensor:
     """`first` at t = 0, `second` at t = 1."""
     return first + t * (second - first)
+
+
+def rgb(red: float, green: float, blue: float) -> Tensor:
+    """One colour for all faces and pixels, (1, 3, 1, 1)."""
+    return torch.tensor([red, green, blue]).view(1, 3, 1, 1)
