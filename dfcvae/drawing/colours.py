@@ -26,7 +26,8 @@ def dress(looks: dict[str, Tensor]) -> None:
     looks["skin_shadow"] = looks["skin"] * rgb(0.70, 0.58, 0.58)
     looks["skin_light"] = looks["skin"] + (1 - looks["skin"]) * rgb(0.20, 0.17, 0.13)
     hair = ramp(HAIR, looks["hair_lightness"])
-    red = (looks["hair_warmth"] - 0.3).unsqueeze(1) * rgb(0.16, -0.03, -0.10)
+    pigment = (0.2 + 2.6 * looks["hair_lightness"]).clamp(max=1)  # black hair stays black, however warm
+    red = ((looks["hair_warmth"] - 0.3) * pigment).unsqueeze(1) * rgb(0.16, -0.03, -0.10)
     silver = (0.35 + 0.5 * looks["hair_lightness"]).unsqueeze(1) * rgb(1.0, 1.0, 1.04)
     looks["hair"] = mix((hair + red).clamp(0.05, 1), silver, looks["hair_grey"].unsqueeze(1)).clamp(0, 1)
     choose_colours(looks)
@@ -40,7 +41,7 @@ def dress(looks: dict[str, Tensor]) -> None:
 def choose_colours(looks: dict[str, Tensor]) -> None:
     """Colours of what grows or is painted on the face, each told apart from the skin beneath it."""
     skin, hair = looks["skin"], looks["hair"]
-    looks["hair_gloss"] = hair * 0.35 + 0.07
+    looks["hair_gloss"] = hair * 0.30 + 0.13
     brow = hair * 0.7
     looks["brow"] = brow * ((grey(skin) - 0.16) / grey(brow)).clamp(0.1, 1)
     beard = hair * 0.8
@@ -48,7 +49,7 @@ def choose_colours(looks: dict[str, Tensor]) -> None:
     natural = skin * rgb(0.84, 0.54, 0.55) + rgb(0.03, 0, 0.01)
     painted = wheel(LIPSTICKS, looks["style"])
     looks["lips"] = mix(natural, painted, looks["lipstick"].unsqueeze(1))
-    looks["blush"] = (skin * rgb(1.04, 0.64, 0.66) + rgb(0.11, 0.0, 0.02)).clamp(max=1)
+    looks["blush"] = (skin * rgb(1.04, 0.64, 0.66) + rgb(0.14, 0.0, 0.02)).clamp(max=1)
     looks["freckle"] = skin * rgb(0.64, 0.50, 0.44)
     looks["jewel"] = wheel(JEWELS, fraction(looks["style"] * 4))
     rim = wheel(RIMS, looks["style"])

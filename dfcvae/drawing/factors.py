@@ -30,7 +30,7 @@ FACTORS = (
     Factor("light_x", -1, 1, -0.5, "where the light comes from: -1 left, 1 right"),
     Factor("light_y", -1, 0.3, -0.6, "where the light comes from: -1 above, 0 in front"),
     Factor("light_contrast", 0.2, 1, 0.6, "how much darker the far side is"),
-    Factor("light_level", 0.6, 1.06, 1, "brightness of the whole scene"),
+    Factor("light_level", 0.58, 1.06, 1, "brightness of the whole scene"),
     Factor("light_warmth", -1, 1, 0.2, "colour of the light: -1 blue, 1 orange"),
     Factor("skin_tone", 0, 1, 0.6, "0 the deepest, 1 the lightest"),
     Factor("skin_undertone", -1, 1, 0, "-1 cool, 1 golden"),
