@@ -14,7 +14,7 @@ from torch import Tensor
 
 from dfcvae.drawing.textures import cosine, sine
 
-HEAD_SCALE = 1.12  # canvas units in one unit of the neutral face
+HEAD_SCALE = 1.22  # canvas units in one unit of the neutral face
 
 
 @functools.cache

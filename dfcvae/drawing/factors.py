@@ -75,6 +75,8 @@ FACTORS = (
 FACTOR_NAMES = tuple(factor.name for factor in FACTORS)
 SWITCHES = ("rosy_cheeks", "freckles", "lipstick", "mustache", "goatee", "wavy_hair", "bangs", "bald",
             "eyeglasses", "hat", "earrings")  # fmt: skip
+POSE = ("x", "y", "size", "roll", "yaw", "pitch")
+RANGES = {factor.name: (factor.low, factor.high) for factor in FACTORS}
 SEED_NAMES = ("hair_seed", "skin_seed", "texture_seed")
 
 # chance of each, from the most reserved face to the most outgoing one
@@ -141,6 +143,9 @@ def sample_factors(n: int, seed: int, distribution: str = "correlated") -> Tenso
     f = {factor.name: uniform(factor.low, factor.high) for factor in FACTORS}
     for name in SEED_NAMES:
         f[name] = f[name].floor().clamp(max=SEEDS - 1)
+    if distribution == "correlated":
+        for name in POSE:  # most people look into the camera: a bell instead of a box
+            f[name] = (f[name] + uniform(*RANGES[name]) + uniform(*RANGES[name])) / 3
     chances = CHANCES[distribution]
     outgoing = uniform()  # what the coins of a correlated face have in common
 

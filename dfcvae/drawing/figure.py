@@ -43,8 +43,7 @@ def wall(canvas: Canvas) -> Tensor:
     seed = looks["texture_seed"].flatten()
     steps = (torch.arange(size) + 0.5) * (2 / size) - 1
     x, y = steps.view(1, 1, -1), steps.view(1, -1, 1)
-    drift = lattice(seed, 1, 2, salt=1).view(-1, 2, 1, 1)
-    tone = pattern(looks["background_pattern"], WALL_PATTERNS, x + drift[:, 0], y + drift[:, 1]).mul_(0.085)
+    tone = pattern(looks["background_pattern"], WALL_PATTERNS, x, y).mul_(0.085)
     tone += sheet(lattice(seed, 10, 40, salt=2), size).mul_(0.07)  # the linen's threads: down,
     tone += sheet(lattice(seed, 40, 10, salt=3), size).mul_(0.07)  # and across
     tone += (x * looks["light_x"] + y * looks["light_y"]) * (0.16 * looks["light_contrast"])
