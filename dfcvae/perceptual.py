@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from dfcvae.vgg import VGGFeatures
 
@@ -51,7 +52,7 @@ class PerceptualLoss(nn.Module):
             target = self.vgg(x)
         factor = REDUCTIONS[self.reduction]
         return {
-            layer: factor * self.layer_weights[layer] * (phi.float() - target[layer].float()).square().mean()
+            layer: factor * self.layer_weights[layer] * F.mse_loss(phi.float(), target[layer].float())
             for layer, phi in self.vgg(x_hat).items()
         }
 
