@@ -222,7 +222,7 @@ def test_reconstructions_are_decoded_from_mu_in_eval_mode(vae, images):
 
 @pytest.mark.parametrize("batch_size", [64, 13])
 def test_evaluate_is_the_sum_of_its_measures(vae, images, batch_size):
-    """With 40 images and 13 a batch, the last batch holds a single image; contrasts differ, and so ratios do."""
+    """The last of 13 a batch is a single image. Contrasts differ, so that the median is not the mean."""
     contrast = torch.linspace(0.2, 1, 40).view(-1, 1, 1, 1)
     images = Images((images.float() * contrast * 255).byte())
     figures = evaluate(vae, images, batch_size)
