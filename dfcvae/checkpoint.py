@@ -19,7 +19,8 @@ from dfcvae.hardware import describe
 from dfcvae.vae import VAE
 
 CONFIG, CHECKPOINT, METRICS = "config.json", "checkpoint.pt", "metrics.jsonl"
-MAY_CHANGE = {"steps", "epochs", "minutes", "precision", "preview_every", "log_every"}  # between two calls on one folder
+# What two calls on one folder may differ in.
+MAY_CHANGE = {"steps", "epochs", "minutes", "precision", "preview_every", "log_every"}
 
 
 def save_checkpoint(

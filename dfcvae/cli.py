@@ -167,9 +167,9 @@ def _parser() -> argparse.ArgumentParser:
         "--minutes", type=float, help="length in minutes, made a number of steps at the start"
     )
     length.add_argument("--steps", type=int, help="length in steps")
-    train.add_argument("--batch-size", type=int, help="images a step (64)")
+    train.add_argument("--batch-size", type=int, help="images a step (16 on a CPU, 64 on a GPU)")
     train.add_argument("--size", type=int, default=64, help="side of the images in pixels (64)")
-    train.add_argument("--learning-rate", type=float, help="of Adam (0.001)")
+    train.add_argument("--learning-rate", type=float, help="of Adam (0.0005)")
     train.add_argument("--schedule", choices=("cosine", "halve", "constant"), help="of the learning rate")
     train.add_argument("--alpha", type=float, help="weight of the KL, in place of the preset's")
     train.add_argument("--beta", type=float, help="weight of the reconstruction, in place of the preset's")

@@ -41,14 +41,14 @@ PREVIEWED, VALIDATED = 16, 512  # images in reconstructions.png; at most, behind
 
 @dataclass(frozen=True)
 class Settings:
-    """How to train. learning_rate is Adam's; the paper has 5e-4 with schedule "halve" (every epoch).
+    """How to train. learning_rate is Adam's, as in the paper, which halves it every epoch ("halve").
 
     flip mirrors half of the images, for photographs. precision: "auto", "bf16" or "fp32".
     log_every, preview_every: steps between lines of metrics.jsonl, and between pictures with a checkpoint.
     """
 
     batch_size: int = 64
-    learning_rate: float = 1e-3
+    learning_rate: float = 5e-4
     schedule: str = "cosine"
     flip: bool = False
     seed: int = 0
