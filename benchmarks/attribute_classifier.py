@@ -40,7 +40,7 @@ class AttributeClassifier(nn.Module):
         return self.head(self.features(x))
 
 
-def trained_classifier(images: Images, path: Path, epochs: int = 12, seed: int = 0) -> AttributeClassifier:
+def trained_classifier(images: Images, path: Path, epochs: int = 8, seed: int = 0) -> AttributeClassifier:
     """Train on ``images``, or read what an earlier call left at ``path``. Returned frozen, in eval mode."""
     torch.manual_seed(seed)
     model = AttributeClassifier(images.attributes.shape[1]).to(memory_format=torch.channels_last)

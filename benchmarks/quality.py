@@ -12,6 +12,10 @@ Student's, over the seeds. What is already trained under --out is not trained ag
 from __future__ import annotations
 
 import argparse
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 
 import torch
@@ -20,85 +24,105 @@ from quality_report import write_report
 from torch import Tensor
 
 import dfcvae
+from dfcvae.checkpoint import read_metrics
+from dfcvae.course.profiles import profile
 from dfcvae.evaluation import evaluate, laplacian_variance, reconstructions
 from dfcvae.hardware import available_threads
-from dfcvae.training import Run
+from dfcvae.training import Settings
 from dfcvae.vgg import VGGFeatures
 
-RATES = (5e-4, 1e-3, 2e-3)
-WEIGHTS = {"pixel": (15.0, 50.0, 150.0), "vae-123": (300.0, 1000.0, 3000.0)}
+RATES = (2.5e-4, 5e-4, 1e-3)
+WEIGHTS = {"pixel": (5.0, 10.0, 20.0), "vae-123": (500.0, 1000.0, 2000.0)}
+
+
+@dataclass(frozen=True)
+class Task:
+    """One training; ``folder`` is its run folder below --out."""
+
+    preset: str
+    beta: float
+    seed: int
+    learning_rate: float = Settings.learning_rate
+
+    @property
+    def folder(self) -> str:
+        return f"{self.preset}-beta{self.beta:g}-rate{self.learning_rate:g}-seed{self.seed}"
 
 
 def main() -> None:
     options = _options()
-    torch.set_num_threads(available_threads())
+    options.out.mkdir(parents=True, exist_ok=True)
     data = {split: dfcvae.load("faces", split) for split in ("train", "validation", "test")}
-    judge = trained_classifier(data["train"], options.out / "classifier.pt")
     features = VGGFeatures(weights=options.features)
-    rate = _best_rate(options, data)
-    print(f"plain VAE: learning rate {rate:g}; loss network: {features.weights_name}", flush=True)
-    rows = []
-    for seed in range(options.seeds):
-        for preset, weights in WEIGHTS.items():
-            for beta in weights:
-                settings = {"learning_rate": rate} if preset == "pixel" else {}
-                run = _train(options, data, preset, features, beta, seed, **settings)
-                rows.append(
-                    {"seed": seed, "preset": preset, "beta": beta} | _measure(run, data["test"], judge)
-                )
-                print(
-                    {key: value for key, value in rows[-1].items() if isinstance(value, float | str)},
-                    flush=True,
-                )
-    x, attributes = data["test"].float(), data["test"].attributes
-    originals = balanced_accuracy(judge, x, attributes).tolist()
-    write_report(
-        options.out,
-        {
-            "rows": rows,
-            "plain_learning_rate": rate,
-            "steps": options.steps,
-            "loss_network": features.weights_name,
-            "attribute_names": list(data["test"].attribute_names),
-            "classifier_on_originals": originals,
-            "torch": torch.__version__,
-        },
+    searched = {rate: Task("pixel", WEIGHTS["pixel"][1], 0, rate) for rate in RATES}
+    with ProcessPoolExecutor(options.jobs, get_context("spawn")) as pool:
+        judging = pool.submit(_train_judge, options)
+        train = partial(pool.submit, _train, options)
+        losses = {rate: train(task) for rate, task in searched.items()}
+        dfc = [Task("vae-123", beta, seed) for seed in range(options.seeds) for beta in WEIGHTS["vae-123"]]
+        waiting = [train(task) for task in dfc]
+        losses = {rate: run.result() for rate, run in losses.items()}
+        rate = min(losses, key=losses.get)
+        print(f"plain VAE, validation loss by learning rate: {losses}; taken: {rate:g}", flush=True)
+        seeds = range(options.seeds)
+        plain = [Task("pixel", beta, seed, rate) for seed in seeds for beta in WEIGHTS["pixel"]]
+        waiting += [train(task) for task in plain]
+        for done in [*waiting, judging]:
+            done.result()
+    torch.set_num_threads(available_threads())
+    judge = _train_judge(options)
+    rows = [_row(options, task, data["test"], judge) for task in sorted([*dfc, *plain], key=lambda t: t.seed)]
+    facts = {"plain_learning_rate": rate, "steps": options.steps, "batch_size": profile().batch_size}
+    facts |= {"loss_network": features.weights_name, "torch": torch.__version__}
+    facts |= {"attribute_names": list(data["test"].attribute_names)}
+    originals = balanced_accuracy(judge, data["test"].float(), data["test"].attributes)
+    write_report(options.out, facts | {"classifier_on_originals": originals.tolist(), "rows": rows})
+
+
+def _train_judge(options: argparse.Namespace) -> AttributeClassifier:
+    return trained_classifier(dfcvae.load("faces", "train"), options.out / "classifier.pt")
+
+
+def _train(options: argparse.Namespace, task: Task) -> float:
+    """Train, or find it trained; returns the last validation loss."""
+    torch.set_num_threads(max(1, available_threads() // options.jobs))
+    torch.manual_seed(task.seed)
+    model = dfcvae.DFCVAE(task.preset, features=options.features, beta=task.beta)
+    run = dfcvae.train(
+        model,
+        dfcvae.load("faces", "train"),
+        options.out / task.folder,
+        validation=dfcvae.load("faces", "validation"),
+        steps=options.steps,
+        batch_size=profile().batch_size,
+        learning_rate=task.learning_rate,
+        seed=task.seed,
+        preview_every=options.steps,
+        progress=False,
     )
+    print(f"trained {task.folder}: {run.metrics[-1]}", flush=True)
+    return run.metrics[-1]["validation_loss"]
 
 
-def _train(options, data, preset: str, features, beta: float, seed: int, **settings) -> Run:
-    torch.manual_seed(seed)
-    model = dfcvae.DFCVAE(preset, features=features, beta=beta)
-    name = "-".join([preset, f"{beta:g}", *(f"{value:g}" for value in settings.values()), f"seed{seed}"])
-    return dfcvae.train(
-        model, data["train"], options.out / name, validation=data["validation"],
-        steps=options.steps, seed=seed, preview_every=options.steps, progress=False, **settings,
-    )  # fmt: skip
-
-
-def _best_rate(options, data) -> float:
-    """The plain VAE's best learning rate at its middle weight, by its own validation loss, on seed 0."""
-    beta, losses = WEIGHTS["pixel"][1], {}
-    for rate in RATES:
-        run = _train(options, data, "pixel", "mini", beta, seed=0, learning_rate=rate)
-        losses[rate] = run.metrics[-1]["validation_loss"]
-    print("plain VAE, validation loss by learning rate:", losses, flush=True)
-    return min(losses, key=losses.get)
+def _row(options: argparse.Namespace, task: Task, test: dfcvae.Images, judge: AttributeClassifier) -> dict:
+    folder = options.out / task.folder
+    seconds = [line["seconds"] for line in read_metrics(folder) if "seconds" in line][-1]
+    row = {"seed": task.seed, "preset": task.preset, "beta": task.beta, "training_seconds": seconds}
+    return row | _measure(dfcvae.load_run(folder), test, judge)
 
 
 @torch.no_grad()
-def _measure(run: Run, test: dfcvae.Images, judge: AttributeClassifier) -> dict:
+def _measure(model: dfcvae.VAE, test: dfcvae.Images, judge: AttributeClassifier) -> dict:
     """Every figure of one run, on the test set and on as many samples from the prior."""
-    figures = evaluate(run.model, test)
-    x, x_hat = test.float(), torch.cat([batch[0] for batch in reconstructions(run.model, test)])
-    samples = run.model.sample(len(test), generator=torch.Generator().manual_seed(1)).contiguous()
+    figures = evaluate(model, test)
+    x, x_hat = test.float(), torch.cat([batch[0] for batch in reconstructions(model, test)])
+    samples = model.sample(len(test), generator=torch.Generator().manual_seed(1)).contiguous()
     accuracy = balanced_accuracy(judge, x_hat, test.attributes)
     figures |= {
         "attributes": accuracy.tolist(),
         "attribute_mean": accuracy.mean().item(),
         "sample_sharpness": (laplacian_variance(samples).median() / laplacian_variance(x).median()).item(),
         "sample_frechet": _frechet(judge, x, samples),
-        "training_seconds": [line["seconds"] for line in run.metrics if "seconds" in line][-1],
     }
     return figures
 
@@ -131,7 +155,8 @@ def _options() -> argparse.Namespace:
     )
     parser.add_argument("--out", type=Path, default=Path("runs/quality"))
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--steps", type=int, default=profile().steps)
+    parser.add_argument("--jobs", type=int, default=2, help="trainings at a time, which share the cores")
     parser.add_argument("--features", default="mini")
     return parser.parse_args()
 

@@ -77,7 +77,7 @@ def make_table(results: dict) -> str:
     kls = paired(results, figures["sharpness"])[0]
     lines = [
         f"At equal test KL ({min(kls):.1f} to {max(kls):.1f} nats, by seed), {len(kls)} seeds, "
-        f"{results['steps']} steps of 64; loss network: {results['loss_network']}; "
+        f"{results['steps']:,} steps of {results['batch_size']}; loss network: {results['loss_network']}; "
         f"plain VAE at learning rate {results['plain_learning_rate']:g}.",
         "",
         "| figure | plain VAE | DFC-VAE | difference (95 %) | ratio (95 %) |",
