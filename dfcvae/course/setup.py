@@ -1,0 +1,74 @@
+"""The first cell of every notebook: where it runs, and with what."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import platform
+from dataclasses import dataclass
+from importlib import metadata
+
+import torch
+
+from dfcvae import VGGFeatures, __version__
+from dfcvae.course.profiles import Profile, profile
+from dfcvae.download import cached_vgg_trunk
+from dfcvae.hardware import available_threads, describe, pick_device
+
+PLACES = {  # variables that the hosts themselves set
+    "COLAB_RELEASE_TAG": "Google Colab",
+    "KAGGLE_KERNEL_RUN_TYPE": "Kaggle",
+    "JUPYTERHUB_USER": "JupyterHub",
+}
+
+
+@dataclass(frozen=True)
+class Here:
+    """What a notebook runs on: place, device, profile, and the name of the profile's loss network."""
+
+    place: str
+    device: torch.device
+    profile: Profile
+    loss_network: str
+
+    def __str__(self) -> str:
+        chosen = self.profile
+        sizes = f"{chosen.faces:,} drawn faces, {chosen.steps:,} steps of {chosen.batch_size}"
+        versions = f"torch {torch.__version__}, torchvision {metadata.version('torchvision')}"
+        return "\n".join(
+            [
+                f"place         {self.place}",
+                f"dfcvae        {__version__}, Python {platform.python_version()}, {versions}",
+                f"device        {describe(self.device)}",
+                f"profile       {chosen.name}: {sizes}",
+                f"loss network  {self.loss_network}",
+            ]
+        )
+
+
+def start() -> Here:
+    """Use as many threads as this process may, and say where we are. Installs and downloads nothing.
+
+    Raises ModuleNotFoundError where a package of the notebooks is missing, with the line that installs it.
+    """
+    missing = [name for name in ("matplotlib", "ipywidgets") if importlib.util.find_spec(name) is None]
+    if missing:
+        raise ModuleNotFoundError(
+            f"{' and '.join(missing)} cannot be imported, and the notebooks draw with it: in the course's "
+            'folder run  pip install -e ".[lab]"  and restart the kernel.'
+        )
+    # torch counts the machine's cores, not the container's share; threads without a core only wait.
+    torch.set_num_threads(min(torch.get_num_threads(), available_threads()))
+    here = Here(_place(), pick_device(), profile(), _loss_network(profile().loss_network))
+    print(here)
+    return here
+
+
+def _place() -> str:
+    return next((place for variable, place in PLACES.items() if variable in os.environ), "this computer")
+
+
+def _loss_network(weights: str) -> str:
+    if weights == "torchvision" and cached_vgg_trunk("vgg19") is None:
+        return "VGG-19 of torchvision, which is downloaded when it is first used"
+    return VGGFeatures(layers=("relu1_1",), weights=weights).weights_name

@@ -1,0 +1,189 @@
+"""Figures of the course: faces in rows and grids, bars, lines. Nothing in the package imports this module.
+
+Every function takes the alt text and returns a ``Shown``, which a notebook displays as the last value of a
+cell. A figure is five inches wide with twelve-point labels, so that it can be read on a phone. Colours are
+those of Okabe and Ito, which people with any kind of colour vision can tell apart.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from dfcvae.pictures import to_uint8
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from numpy import ndarray
+
+COLOURS = {
+    "orange": "#E69F00",
+    "sky": "#56B4E9",
+    "green": "#009E73",
+    "yellow": "#F0E442",
+    "blue": "#0072B2",
+    "vermillion": "#D55E00",
+    "purple": "#CC79A7",
+    "black": "#000000",
+}
+SERIES = ("blue", "vermillion", "green", "purple", "black")  # in this order; yellow is too pale for a line
+DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))  # so that a print in grey can be read as well
+WIDTH, DPI, POINTS = 656, 128, 12  # pixels: five faces of 64 twice enlarged; pixels an inch; size of letters
+GAP, LINE, GREY = 4, 34, "#444444"  # pixels between faces, and of a line of text; colour of notes
+
+
+@dataclass(eq=False, repr=False)
+class Shown:
+    """A matplotlib figure with the text that stands for it: what a notebook displays.
+
+    alt states what the figure shows, for those who do not see it; ``repr`` is the same text. Raises
+    ValueError where it is shorter than a sentence.
+    """
+
+    figure: Figure
+    alt: str
+
+    def __post_init__(self) -> None:
+        if len(self.alt.split()) < 5:
+            raise ValueError(f"the alt text is {self.alt!r}: expected a sentence that states the finding.")
+
+    def __repr__(self) -> str:
+        return self.alt
+
+    def _repr_html_(self) -> str:
+        # JupyterLab drops the alt text of an image/png output, and keeps that of an <img>.
+        kind, data = self.encode()
+        source = f"data:image/{kind};base64,{base64.b64encode(data).decode('ascii')}"
+        style = "max-width:100%;height:auto"
+        return f'<img src="{source}" alt="{html.escape(self.alt, quote=True)}" style="{style}">'
+
+    def encode(self) -> tuple[str, bytes]:
+        """The picture, without loss: ("webp", bytes), a third smaller than a PNG; "png" where that fails."""
+        from PIL import Image, features
+
+        buffer = io.BytesIO()
+        self.figure.savefig(buffer, format="png", dpi=DPI)
+        picture, kind = Image.open(buffer).convert("RGB"), "webp" if features.check("webp") else "png"
+        encoded = io.BytesIO()
+        picture.save(encoded, kind, **({"lossless": True} if kind == "webp" else {"optimize": True}))
+        return kind, encoded.getvalue()
+
+
+def faces(pictures: Tensor, alt: str, titles: Sequence[str] = (), columns: int = 5, note: str = "") -> Shown:
+    """Pictures (N, 3, S, S), uint8 or float in [0, 1], in a grid; a title above each, a note under all.
+
+    ValueError where titles are given, but not one a picture.
+    """
+    if titles and len(titles) != len(pictures):
+        raise ValueError(
+            f"there are {len(titles)} titles for {len(pictures)} pictures: give one each, or none."
+        )
+    starts = range(0, len(pictures), columns)
+    labelled = [(titles[i : i + columns], pictures[i : i + columns]) for i in starts]
+    return Shown(_sheet(labelled, note), alt)
+
+
+def rows(labelled: Mapping[str, Tensor], alt: str, note: str = "") -> Shown:
+    """A row of pictures (N, 3, S, S) for each label, which stands above its row; a note under the last.
+
+    ValueError for rows of different lengths.
+    """
+    lengths = {label: len(pictures) for label, pictures in labelled.items()}
+    if len(set(lengths.values())) != 1:
+        raise ValueError(f"the rows hold {lengths} pictures: expected as many in each.")
+    return Shown(_sheet([([label], pictures) for label, pictures in labelled.items()], note), alt)
+
+
+def bars(values: Mapping[str, float], xlabel: str, alt: str, fmt: str = "{:.2f}", note: str = "") -> Shown:
+    """A horizontal bar for each label, with its value at the end, in the order of the mapping from above."""
+    figure, axis = _plot(0.42 * len(values) + 0.7)
+    colours = [COLOURS[SERIES[i % len(SERIES)]] for i in range(len(values))]
+    drawn = axis.barh(list(values), list(values.values()), color=colours, height=0.62)
+    axis.bar_label(drawn, [fmt.format(value) for value in values.values()], padding=4, fontsize=POINTS)
+    axis.invert_yaxis()
+    axis.margins(x=0.18)
+    axis.spines["left"].set_visible(False)
+    axis.tick_params(axis="y", length=0)
+    axis.set_xlabel(xlabel, fontsize=POINTS)
+    if note:
+        figure.supxlabel(note, fontsize=POINTS - 2, color=GREY, x=0.01, ha="left")
+    return Shown(figure, alt)
+
+
+def lines(
+    x: Tensor,
+    curves: Mapping[str, Tensor],
+    xlabel: str,
+    ylabel: str,
+    alt: str,
+    marks: Mapping[str, tuple[float, float, str]] | None = None,
+) -> Shown:
+    """A curve over x (N,) for each label, told apart by colour and by dashes.
+
+    marks: dots with a text, text -> (x, y, "above" | "below").
+    """
+    figure, axis = _plot(3.0)
+    for i, (label, y) in enumerate(curves.items()):
+        style = {"color": COLOURS[SERIES[i]], "linestyle": DASHES[i], "linewidth": 2.2}
+        axis.plot(x.tolist(), y.tolist(), label=label, **style)
+    for text, (at_x, at_y, where) in (marks or {}).items():
+        above = where == "above"
+        axis.plot([at_x], [at_y], "o", color=COLOURS["black"], markersize=6)
+        offset, va, ha = ((-7, 5), "bottom", "right") if above else ((7, -5), "top", "left")
+        axis.annotate(text, (at_x, at_y), offset, textcoords="offset points", fontsize=POINTS, va=va, ha=ha)
+    axis.set_xlabel(xlabel, fontsize=POINTS)
+    axis.set_ylabel(ylabel, fontsize=POINTS)
+    figure.legend(loc="outside upper left", frameon=False, fontsize=POINTS, handlelength=2.4)
+    return Shown(figure, alt)
+
+
+def _plot(height: float) -> tuple[Figure, Axes]:
+    # Not pyplot: a figure that pyplot knows would be displayed a second time, without its alt text.
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(WIDTH / DPI, height), dpi=DPI, layout="constrained", facecolor="white")
+    axis = figure.add_subplot()
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.tick_params(labelsize=POINTS - 1)
+    return figure, axis
+
+
+def _sheet(labelled: Sequence[tuple[Sequence[str], Tensor]], note: str) -> Figure:
+    """Rows of square pictures, each enlarged a whole number of times so that its pixels stay square.
+
+    labelled: (titles, pictures) a row; one title stands above the row's left end, several above one each.
+    """
+    from matplotlib.figure import Figure
+
+    columns, size = max(len(pictures) for _, pictures in labelled), labelled[0][1].shape[-1]
+    zoom = max(1, (WIDTH - (columns - 1) * GAP) // (max(columns, 2) * size))
+    side = zoom * size
+    heights = [side + GAP + (LINE if titles else 0) for titles, _ in labelled]
+    width, height = columns * (side + GAP) - GAP, sum(heights) + (LINE if note else 0)
+    figure = Figure(figsize=(width / DPI, height / DPI), dpi=DPI, facecolor="white")
+    top = height  # matplotlib counts upwards
+    for (titles, pictures), used in zip(labelled, heights, strict=True):
+        for column, picture in enumerate(pictures):
+            left = column * (side + GAP)
+            figure.figimage(_enlarged(picture, zoom), left, top - used + GAP, origin="upper")
+            if column < len(titles):
+                middle = len(titles) > 1
+                place = (left + side / 2 if middle else left) / width, (top - LINE + 8) / height
+                figure.text(*place, titles[column], fontsize=POINTS, ha="center" if middle else "left")
+        top -= used
+    if note:
+        figure.text(0, 8 / height, note, fontsize=POINTS - 2, color=GREY)
+    return figure
+
+
+def _enlarged(picture: Tensor, zoom: int) -> ndarray:
+    """(3, S, S) -> (zoom * S, zoom * S, 3), uint8."""
+    large = to_uint8(picture).cpu().repeat_interleave(zoom, -1).repeat_interleave(zoom, -2)
+    return large.permute(1, 2, 0).contiguous().numpy()
