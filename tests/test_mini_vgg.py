@@ -103,11 +103,13 @@ def test_bfloat16_gives_the_same_features(vgg, portraits):
         assert error < 0.02, layer
 
 
-def test_distance_grows_with_blur_and_another_face_is_farther_than_a_slight_one(vgg, portraits):
+def test_distance_grows_with_blur_and_another_face_is_farther_than_a_blurred_one(vgg, portraits):
+    """The second half holds for the layers of vae-123 only; the card says so of relu4_1 and relu5_1."""
     slight, clear, strong = (distances(vgg, blur(portraits, times), portraits) for times in (1, 4, 16))
     for layer in LAYERS:
         assert slight[layer] < clear[layer] < strong[layer], layer
-        assert slight[layer] < 1, layer
+    for layer in LAYERS[:3]:
+        assert slight[layer] < 0.3 and clear[layer] < 0.8, layer
 
 
 def test_fine_coloured_patterns_are_seen_and_not_worshipped(vgg, portraits):
