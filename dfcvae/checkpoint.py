@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+import pickle
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +47,11 @@ def read_checkpoint(out: Path, device: torch.device | str = "cpu") -> dict[str, 
     try:
         state = torch.load(path, map_location=device, weights_only=True)
         return {key: state[key] for key in ("step", "seconds", "model", "optimizer")}
+    except pickle.UnpicklingError:
+        raise ValueError(
+            f"{str(path)!r} is no checkpoint of a training (it is damaged, or holds more than tensors and "
+            "numbers, and nothing in it was run): train again."
+        ) from None
     except Exception as error:  # torch.load raises what the damage happens to hit
         reason = (str(error).strip() or type(error).__name__).splitlines()[0][:120]
         raise ValueError(f"{str(path)!r} is no checkpoint of a training ({reason}): train again.") from None
@@ -99,16 +107,29 @@ def _same(before: Any, after: Any) -> bool:
     return before == after
 
 
+@contextmanager
+def telling_what_does_not_fit(out: Path) -> Iterator[None]:
+    """Raise ValueError, naming the folder, where a checkpoint does not fit what its settings describe."""
+    try:
+        yield
+    except (RuntimeError, TypeError, KeyError, AttributeError) as error:
+        reason = str(error).splitlines()[-1].strip()
+        raise ValueError(
+            f"{CONFIG} and {CHECKPOINT} of {str(out)!r} disagree ({reason}): train again."
+        ) from None
+
+
 def load_run(out: str | Path, device: torch.device | str = "cpu") -> VAE:
     """The trained VAE of a run folder, in eval mode, without its loss network."""
     model = read_config(Path(out))["model"]
-    vae = VAE(model["image_size"], model["latent_dim"], model["channels"])
     try:
-        vae.load_state_dict(read_checkpoint(Path(out), device)["model"])
-    except RuntimeError as error:
+        vae = VAE(model["image_size"], model["latent_dim"], model["channels"])
+    except (KeyError, TypeError, ValueError) as error:
         raise ValueError(
-            f"{CONFIG} and {CHECKPOINT} of {str(out)!r} disagree ({str(error).splitlines()[0]})."
+            f"{str(Path(out) / CONFIG)!r} describes no model ({error!r}): train again."
         ) from None
+    with telling_what_does_not_fit(Path(out)):
+        vae.load_state_dict(read_checkpoint(Path(out), device)["model"])
     return vae.to(device).eval()
 
 
@@ -137,7 +158,7 @@ class MetricsWriter:
         self.path, self.per_epoch, self.batch_size = out / METRICS, per_epoch, batch_size
         self.step, self.seconds = step, seconds
 
-    def write(self, step: int, start: float, terms: list[dict[str, Tensor]], rate: float) -> dict[str, float]:
+    def line(self, step: int, start: float, terms: list[dict[str, Tensor]], rate: float) -> dict[str, float]:
         """terms: of each step since the last line. start: when the run would have started without a pause.
 
         Raises FloatingPointError, naming the term, where a mean is no number.
@@ -153,7 +174,6 @@ class MetricsWriter:
         speed = (step - self.step) * self.batch_size / max(seconds - self.seconds, 1e-9)
         line = {"step": step, "epoch": step / self.per_epoch, "images": step * self.batch_size}
         line |= {"seconds": round(seconds, 3), "images_per_second": round(speed, 1), "learning_rate": rate}
-        self.append(line | means)
         self.step, self.seconds = step, seconds
         return line | means
 

@@ -28,9 +28,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _train(options: argparse.Namespace) -> None:
     from dfcvae.course.profiles import profile
 
-    settings = {"batch_size": options.batch_size or profile().batch_size, "seed": options.seed}
+    batch_size = profile().batch_size if options.batch_size is None else options.batch_size
+    settings = {"batch_size": batch_size, "seed": options.seed}
     settings |= {"device": options.device, "flip": options.flip}
-    settings |= {key: getattr(options, key) for key in ("learning_rate", "schedule") if getattr(options, key)}
+    settings |= {
+        key: getattr(options, key)
+        for key in ("learning_rate", "schedule")
+        if getattr(options, key) is not None
+    }
     if options.preset is None and options.out is None and options.data in (None, "faces"):
         _train_comparison(options, settings)
     elif options.preset is None or options.out is None or options.data is None:
@@ -51,7 +56,7 @@ def _train_one(options: argparse.Namespace, settings: dict) -> None:
         f"{options.preset} on {len(images):,} images of {options.data}; loss network: {model.features_name}"
     )
     length = {key: getattr(options, key) for key in ("epochs", "minutes", "steps")}
-    if not any(length.values()):
+    if all(value is None for value in length.values()):
         length["steps"] = _default_steps()
     run = train(model, images, options.out, validation=_load(options, "validation"), **length, **settings)
     print(f"done: look at {run.out / 'reconstructions.png'} and {run.out / 'samples.png'}")
@@ -62,15 +67,20 @@ def _train_comparison(options: argparse.Namespace, settings: dict) -> None:
     from dfcvae.dfc import PRESETS
     from dfcvae.vgg import VGGFeatures
 
+    if options.alpha is not None or options.beta is not None:
+        raise ValueError("--alpha and --beta are of one model: give --data, --preset and --out with them.")
     options.data = "faces"
     images, shown = _load(options, "train"), _load(options, "validation")
     features = VGGFeatures(layers=PRESETS["vae-123"].layers, weights=options.features)
-    steps = options.steps or _default_steps()
-    if options.epochs:
+    steps = _default_steps() if options.steps is None else options.steps
+    if options.epochs is not None:
         steps = max(1, round(options.epochs * (len(images) // settings["batch_size"])))
-    if options.minutes:
+    if options.minutes is not None:
         steps = steps_for(options.minutes, images, features, COMPARISON, **settings)
-    print(f"plain VAE and DFC-VAE on {len(images):,} drawn faces; loss network: {features.weights_name}")
+    print(
+        f"plain VAE and DFC-VAE on {len(images):,} drawn faces, {steps:,} steps each; "
+        f"loss network: {features.weights_name}"
+    )
     compare(images, shown, COMPARISON, steps, features, **settings)
     print(f"done: look at {COMPARISON / 'comparison.png'}")
 
@@ -93,6 +103,8 @@ def _evaluate(options: argparse.Namespace) -> None:
 def _reconstruct(options: argparse.Namespace) -> None:
     from dfcvae import pictures
 
+    if options.n < 1:
+        raise ValueError(f"-n is {options.n}: expected 1 image or more.")
     model, images = _model_and_images(options)
     x = images.float(slice(0, options.n))
     rows = [("originals", x), ("reconstructions", model.generate(x))]

@@ -9,6 +9,7 @@ alpha weighs the KL and beta the features: the reverse of beta-VAE, where beta w
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,6 +81,9 @@ class DFCVAE(VAE):
         self.preset = preset
         self.alpha = chosen.alpha if alpha is None else float(alpha)
         self.beta = chosen.beta if beta is None else float(beta)
+        for name, weight in ("alpha", self.alpha), ("beta", self.beta):
+            if not 0 <= weight < math.inf:
+                raise ValueError(f"{name} is {weight}: expected a number of 0 or more.")
         self.perceptual = _perceptual(chosen, features, layer_weights) if chosen.layers else None
 
     @property

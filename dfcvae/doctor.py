@@ -67,7 +67,10 @@ def _machine() -> Iterator[tuple[str, str, str]]:
 
 
 def _loss_network() -> Iterator[tuple[str, str, str]]:
-    yield "loss network", f"{VGGFeatures(layers=('relu1_1',)).weights_name} (what 'auto' takes)", ""
+    try:
+        yield "loss network", f"{VGGFeatures(layers=('relu1_1',)).weights_name} (what 'auto' takes)", ""
+    except (OSError, ValueError) as error:
+        yield "loss network", "none that can be read", str(error)
     if cached_vgg_trunk("vgg19") is None:
         advice = "--features torchvision downloads it (548 MB, 80 MB kept); the mini VGG works without"
         yield "VGG-19", "not on this machine", advice

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import http.client
 import json
 import os
 import urllib.error
@@ -85,9 +87,10 @@ def fetch(source: Source, path: Path, progress: bool = True) -> None:
                 f"its checksum is {digest.hexdigest()[:8]}, expected {source.sha256}: another file was sent"
             )
         os.replace(part, path)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, http.client.HTTPException) as error:
         part.unlink(missing_ok=True)
         reason = error.reason if isinstance(error, urllib.error.URLError) else error
+        reason = " ".join(str(reason).split())
         raise OSError(
             f"could not download {source.url} ({reason}): fetch it in a browser and give its path, "
             "or work offline with the mini VGG (features='mini')."
@@ -106,6 +109,15 @@ def _torchvision_copy(arch: str) -> Path | None:
 
     path = Path(torch.hub.get_dir()) / "checkpoints" / VGG[arch].url.rpartition("/")[2]
     return path if path.is_file() and sha256(path).startswith(VGG[arch].sha256) else None
+
+
+def published_arch(path: Path) -> str | None:
+    """Which of torchvision's VGGs a file is, by its name and checksum, or None."""
+    for arch, source in VGG.items():
+        known = path.name == source.url.rpartition("/")[2] and path.is_file()
+        if known and sha256(path).startswith(source.sha256):
+            return arch
+    return None
 
 
 def sha256(path: Path) -> str:
@@ -148,6 +160,12 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
         with part.open("rb+") as file:
             os.fsync(file.fileno())
         os.replace(part, path)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
+        if not isinstance(error, (OSError, RuntimeError)):  # torch.save raises RuntimeError on a full disk
+            raise
+        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        raise OSError(
+            f"{str(path)!r} could not be written ({reason}): is its folder there, and room on the disk?"
+        ) from None

@@ -38,7 +38,7 @@ def sharpness_ratios(x_hat: Tensor, x: Tensor) -> Tensor:
 
 def sharpness(x_hat: Tensor, x: Tensor) -> float:
     """The median of the images' sharpness ratios: 1 keeps the original's, 0 is flat."""
-    return sharpness_ratios(x_hat, x).median().item()
+    return statistics.median(sharpness_ratios(x_hat, x).tolist())
 
 
 def ssim(x_hat: Tensor, x: Tensor) -> Tensor:

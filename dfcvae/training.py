@@ -27,6 +27,7 @@ from dfcvae.checkpoint import (
     read_metrics,
     refuse_other_settings,
     save_checkpoint,
+    telling_what_does_not_fit,
     write_config,
     write_metrics,
 )
@@ -61,7 +62,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         lengths = [length for length in (self.steps, self.epochs, self.minutes) if length is not None]
-        if any(length <= 0 for length in lengths):
+        if not all(0 < length < math.inf for length in lengths):
             raise ValueError(f"steps, epochs or minutes are {lengths}: expected a number above 0.")
         if self.schedule not in SCHEDULES:
             raise ValueError(f"unknown schedule {self.schedule!r}: expected one of {', '.join(SCHEDULES)}.")
@@ -107,7 +108,10 @@ def train(
     config = describe_run(model, images, asdict(trainer.settings), trainer.device)
     if stored:
         refuse_other_settings(out, stored, config)
-    out.mkdir(parents=True, exist_ok=True)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OSError(f"{str(out)!r} cannot be a run folder ({error.strerror}): give another.") from None
     trainer.run(out, config, validation, progress)
     return Run(out, model.eval(), config, read_metrics(out))
 
@@ -185,6 +189,11 @@ class Trainer:
     def run(self, out: Path, config: dict[str, Any], validation: Images | None, progress: bool) -> None:
         """Train from the folder's checkpoint, or from the start, to the last step."""
         first, before = self._resume(out) if (out / CHECKPOINT).is_file() else (0, 0.0)
+        if first > self.settings.steps:
+            raise ValueError(
+                f"{str(out)!r} holds a run of {first} steps, asked for were {self.settings.steps}: "
+                "ask for at least as many, or give another folder to start anew."
+            )
         write_config(out, config)
         write_metrics(out, read_metrics(out, up_to_step=first))
         if first < self.settings.steps:
@@ -192,8 +201,9 @@ class Trainer:
 
     def _resume(self, out: Path) -> tuple[int, float]:
         state = read_checkpoint(out, self.device)
-        self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        with telling_what_does_not_fit(out):
+            self.model.load_state_dict(state["model"])
+            self.optimizer.load_state_dict(state["optimizer"])
         return state["step"], state["seconds"]
 
     def _loop(self, out: Path, validation: Images | None, first: int, before: float, progress: bool) -> None:
@@ -205,17 +215,19 @@ class Trainer:
         with tqdm(total=chosen.steps, initial=first, unit="step", desc=out.name, disable=not progress) as bar:
             for done in range(first + 1, chosen.steps + 1):
                 seen.append(self.step(done - 1))
-                if done % chosen.log_every == 0 or done == chosen.steps:
-                    line = writer.write(done, start, seen, self.optimizer.param_groups[0]["lr"])
-                    bar.set_postfix_str(_summary(line))
-                    seen = []
                 bar.update()
-                if done % chosen.preview_every == 0 or done == chosen.steps:
+                saving = done % chosen.preview_every == 0 or done == chosen.steps
+                if not saving and done % chosen.log_every:
+                    continue
+                line, seen = writer.line(done, start, seen, self.optimizer.param_groups[0]["lr"]), []
+                bar.set_postfix_str(_summary(line))
+                if saving:
                     pause = time.perf_counter()
                     self._preview(out, validation or self.images)
-                    if validation is not None:
-                        writer.append({"step": done} | self.validate(validation))
+                    line |= self.validate(validation) if validation else {}
                     start += time.perf_counter() - pause
+                writer.append(line)
+                if saving:
                     save_checkpoint(out, self.model, self.optimizer, done, time.perf_counter() - start)
 
     @torch.no_grad()
@@ -223,7 +235,11 @@ class Trainer:
         """reconstructions.png: originals above their reconstructions; samples.png: from the prior."""
         self.model.eval()
         x = images.float(slice(0, PREVIEWED)).to(self.device)
-        pairs = torch.cat([half for eight in x.split(8) for half in (eight, self.model.generate(eight))])
+        blank = x.new_ones(-len(x) % 8, *x.shape[1:])  # white, so that every row is a whole one
+        originals, rebuilt = torch.cat([x, blank]), torch.cat([self.model.generate(x), blank])
+        pairs = torch.cat(
+            [half for rows in zip(originals.split(8), rebuilt.split(8), strict=True) for half in rows]
+        )
         pictures.save_png(out / "reconstructions.png", pictures.grid(pairs, columns=8, zoom=2))
         samples = self.model.sample(32, generator=self.random("preview", 0))
         pictures.save_png(out / "samples.png", pictures.grid(samples, columns=8, zoom=2))
@@ -253,8 +269,8 @@ def _with_length(trainer: Trainer, stored: dict[str, Any] | None) -> Settings:
     elif chosen.minutes and stored and stored["training"].get("minutes") == chosen.minutes:
         steps = stored["training"]["steps"]
     elif chosen.minutes:
-        timed = replace(chosen, minutes=None)
-        steps = steps_in(chosen.minutes, trainer.model, trainer.images, trainer.device, **asdict(timed))
+        settings = {key: value for key, value in asdict(chosen).items() if key != "minutes"}
+        steps = steps_in(chosen.minutes, trainer.model, trainer.images, trainer.device, **settings)
     return replace(chosen, steps=steps, preview_every=chosen.preview_every or math.ceil(steps / 8))
 
 

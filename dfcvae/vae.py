@@ -97,6 +97,8 @@ class VAE(nn.Module):
     @torch.no_grad()
     def sample(self, n: int, temperature: float = 1.0, generator: torch.Generator | None = None) -> Tensor:
         """n images from z ~ N(0, temperature^2 I): (n, 3, S, S) in [0, 1]. Call ``eval()`` first."""
+        if n < 1:
+            raise ValueError(f"n is {n}: expected 1 image or more.")
         mu = self.from_z.weight.new_zeros(n, self.latent_dim)
         return self.decode(temperature * self.reparameterize(mu, torch.zeros_like(mu), generator))
 

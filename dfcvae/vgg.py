@@ -81,14 +81,15 @@ class VGGFeatures(nn.Module):
                 f"layers is {layers!r}: expected a list of names such as ['relu1_1', 'relu2_1']."
             )
         self.arch, self.layers = arch, tuple(layers)
-        last = _deepest(arch, self.layers)
-        found = _find(weights, arch, mean, std)
-        if found is None:
-            self.trunk, self.weights_name = _random_trunk(arch, last, seed), f"random (seed {seed})"
-            mean, std = mean or IMAGENET_MEAN, std or IMAGENET_STD
-        else:
-            self.trunk, self.weights_name = _fill(arch, last, found), found.name
-            mean, std = found.mean, found.std
+        with torch.random.fork_rng(devices=[]):  # layers are made with random tensors before they are filled
+            last = _deepest(arch, self.layers)
+            found = _find(weights, arch, mean, std)
+            if found is None:
+                self.trunk, self.weights_name = _random_trunk(arch, last, seed), f"random (seed {seed})"
+                mean, std = mean or IMAGENET_MEAN, std or IMAGENET_STD
+            else:
+                self.trunk, self.weights_name = _fill(arch, last, found), found.name
+                mean, std = found.mean, found.std
         self.register_buffer("mean", torch.tensor(tuple(mean)).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(tuple(std)).view(3, 1, 1), persistent=False)
         freeze(self.trunk)
@@ -140,13 +141,12 @@ def _forget_counters(vgg: nn.Module, incompatible) -> None:
 
 
 def _random_trunk(arch: str, last: str, seed: int) -> nn.Sequential:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        trunk = build_layers(arch, last)
-        for layer in trunk:
-            if isinstance(layer, nn.Conv2d):
-                nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
-                nn.init.zeros_(layer.bias)
+    torch.manual_seed(seed)
+    trunk = build_layers(arch, last)
+    for layer in trunk:
+        if isinstance(layer, nn.Conv2d):
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+            nn.init.zeros_(layer.bias)
     return trunk
 
 
@@ -158,13 +158,16 @@ def _find(
 
     if weights == "random":
         return None
-    if weights == "torchvision":
-        return read_weights(download.vgg_trunk(arch))
-    if weights == "auto":
-        cached = download.cached_vgg_trunk(arch)
-        return read_weights(cached or MINI_FILE)
-    if weights == "mini":
-        return read_weights(MINI_FILE)
+    if weights in ("torchvision", "auto", "mini"):
+        if mean or std:
+            raise ValueError(f"weights={weights!r} know their normalisation: leave out mean and std.")
+        cached = download.vgg_trunk(arch) if weights == "torchvision" else download.cached_vgg_trunk(arch)
+        try:
+            return read_weights(cached if cached and weights != "mini" else MINI_FILE)
+        except ValueError as error:
+            raise ValueError(f"{error} Delete {str(cached or MINI_FILE)!r} and fetch it again.") from None
+    if mean is None and std is None and download.published_arch(Path(weights)):
+        mean, std = IMAGENET_MEAN, IMAGENET_STD
     return read_weights(Path(weights), mean, std)
 
 
@@ -182,7 +185,8 @@ def _fill(arch: str, last: str, weights: Weights) -> nn.Sequential:
             if keys[stem].startswith("conv") and tensor.ndim == 4:
                 widths[int(keys[stem][4]) - 1] = tensor.shape[0]
     trunk = build_layers(arch, last, widths)
-    wanted = trunk.state_dict()
+    # torchvision's batch norms are older than the counter of batches, which eval mode does not need
+    wanted = {key: tensor for key, tensor in trunk.state_dict().items() if not key.endswith("_tracked")}
     missing = [key for key in wanted if key not in state]
     if missing:
         raise ValueError(
@@ -194,5 +198,5 @@ def _fill(arch: str, last: str, weights: Weights) -> nn.Sequential:
         raise ValueError(f"{weights.name} does not fit {arch}: {unfit[0]} is {found}, expected {expected}.")
     if not all(torch.isfinite(state[key]).all() for key in wanted):
         raise ValueError(f"{weights.name} holds NaN or infinity: it is damaged, fetch it again.")
-    trunk.load_state_dict({key: state[key] for key in wanted})
+    trunk.load_state_dict({key: state[key] for key in wanted}, strict=False)
     return trunk

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,9 +40,9 @@ def read_weights(
         )
     metadata, tensors = _read_tensors(path)
     try:
-        mean = mean or json.loads(metadata.get("mean", "null"))
-        std = std or json.loads(metadata.get("std", "null"))
-        usable = len(mean) == len(std) == 3 and all(float(s) > 0 for s in std)
+        mean = tuple(map(float, mean or json.loads(metadata.get("mean", "null"))))
+        std = tuple(map(float, std or json.loads(metadata.get("std", "null"))))
+        usable = len(mean) == len(std) == 3 and min(std) > 0 and all(map(math.isfinite, mean + std))
     except (TypeError, ValueError):
         usable = False
     if not usable:
@@ -62,9 +63,10 @@ def _read_tensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
         tensors = torch.load(path, map_location="cpu", weights_only=True)
     except (SafetensorError, RuntimeError, ValueError, EOFError, OSError, ImportError) as error:
         raise ValueError(f"{path.name} cannot be read as weights ({_first_line(error)}).") from None
-    except Exception as error:  # torch.load raises pickle.UnpicklingError on anything but tensors
+    except Exception:  # torch.load raises pickle.UnpicklingError on anything but tensors
         raise ValueError(
-            f"{path.name} is refused: it holds more than tensors ({_first_line(error)})."
+            f"{path.name} is refused: it holds more than tensors, or is no weights file: "
+            "save the state dict alone, or fetch the file again."
         ) from None
     if not isinstance(tensors, dict) or not all(isinstance(value, Tensor) for value in tensors.values()):
         raise ValueError(f"{path.name} holds no state dict: expected names with tensors.")
