@@ -27,7 +27,6 @@ class Preset:
 
     With ``calibrated`` the unit is the mean distance of two different drawn faces (perceptual.calibrate),
     so that one beta serves every loss network; without, it is the raw feature scale, as in the paper.
-    emphasis: of each layer, beside that.
     """
 
     layers: tuple[str, ...]
@@ -35,16 +34,14 @@ class Preset:
     alpha: float = 1.0
     reduction: str = "mean"
     calibrated: bool = True
-    emphasis: tuple[float, ...] = (1.0, 1.0, 1.0)
 
 
 VAE_123, VAE_345 = ("relu1_1", "relu2_1", "relu3_1"), ("relu3_1", "relu4_1", "relu5_1")
 PRESETS = {
-    # Our own weights are the middle ones of benchmarks/quality.py. relu1_1 counts three times: it sees every
-    # pixel, and holds back the colour casts and the fine grid that deeper layers put up with.
+    # Our own weights are the middle ones of benchmarks/quality.py.
     # pixel: beta is 1 / (2 sigma^2) of the decoder's noise, sigma = 0.22.
     "pixel": Preset((), beta=10.0),
-    "vae-123": Preset(VAE_123, beta=1000.0, emphasis=(3.0, 1.0, 1.0)),
+    "vae-123": Preset(VAE_123, beta=1000.0),
     "vae-345": Preset(VAE_345, beta=1000.0),
     # The paper's: alpha = 1, beta = 0.5 on the raw features of its VGG-19 in Caffe's scale.
     "paper-123": Preset(VAE_123, beta=0.5, reduction="paper", calibrated=False),
@@ -126,7 +123,5 @@ def _perceptual(
 ) -> PerceptualLoss:
     vgg = features if isinstance(features, VGGFeatures) else VGGFeatures("vgg19", preset.layers, features)
     if layer_weights is None and preset.calibrated:
-        unit = calibrate(vgg)
-        emphasis = dict(zip(preset.layers, preset.emphasis, strict=True))
-        layer_weights = {layer: emphasis.get(layer, 1.0) * weight for layer, weight in unit.items()}
+        layer_weights = calibrate(vgg)
     return PerceptualLoss(vgg, preset.reduction, layer_weights)

@@ -3,7 +3,7 @@
 Dead-leaves pictures (Lee, Mumford and Huang, "Occlusion Models for Natural Images", 2001): shapes of many
 sizes cover each other at random, each filled with one of a few materials (gratings, checks, dots, cells,
 noise of any spectral slope, strands), shaded and lit. A part of each picture may then be spoilt as
-decoders spoil pictures: blurred, noisy, overlaid with a periodic grid, made of blocks, over-sharpened.
+decoders spoil pictures: blurred, grainy, overlaid with a periodic grid, made of blocks, over-sharpened.
 
 Shapes are placed independently of one another, so no arrangement of parts, a face's least of all, comes back.
 """
@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 MATERIALS = ("flat", "grating", "stripes", "plaid", "checks", "dots", "cells", "noise", "strands")
-FLAWS = ("none", "blur", "noise", "grid", "blocks", "halo")
+FLAWS = ("none", "blur", "grain", "grid", "blocks", "halo")
 MATERIALS_PER_IMAGE, SHAPES_PER_IMAGE = 3, 12
 LIGHT_NAMES = ("light x", "light y", "shapes", "softness")
 
@@ -71,7 +71,9 @@ def _is_oriented(kinds: Tensor) -> Tensor:
     return (kinds >= MATERIALS.index("grating")) & (kinds != MATERIALS.index("cells"))
 
 
-def coloured_noise(random: _Random, n: int, size: int, slope: Tensor, angle: Tensor, stretch: Tensor) -> Tensor:
+def coloured_noise(
+    random: _Random, n: int, size: int, slope: Tensor, angle: Tensor, stretch: Tensor
+) -> Tensor:
     """Gaussian noise (N, S, S), variance 1, whose amplitude falls as frequency ** -slope along ellipses.
 
     slope, angle (radians), stretch (>= 1, ratio of the axes): (N, 1, 1).
@@ -108,7 +110,7 @@ def _materials(random: _Random, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, T
             field[here] = _field(random, name, x[here], y[here], angle[here], frequency[here])
     pale, dark = _colours(random, n * m)
     colours = pale + dark * field[:, None]
-    geometry = torch.cat([(2 * angle).cos(), (2 * angle).sin(), frequency.log2() + 3], dim=2)[:, 0]  # (N * M, 3)
+    geometry = torch.cat([(2 * angle).cos(), (2 * angle).sin(), frequency.log2() + 3], dim=2)
     return colours.view(n, m, 3, size, size), kinds.view(n, m), geometry.view(n, m, 3)
 
 
@@ -119,8 +121,8 @@ def _field(random: _Random, name: str, x: Tensor, y: Tensor, angle: Tensor, freq
         stretch = random.log_uniform(n, 1, 3)
         return 0.5 * coloured_noise(random, n, size, random.uniform(n, 0, 2), angle, stretch)
     if name == "strands":
-        strands = coloured_noise(random, n, size, random.uniform(n, 0.8, 1.6), angle + torch.pi / 2, random.log_uniform(n, 6, 16))
-        return 0.6 * strands
+        slope, stretch = random.uniform(n, 0.8, 1.6), random.log_uniform(n, 6, 16)
+        return 0.6 * coloured_noise(random, n, size, slope, angle + torch.pi / 2, stretch)
     if name == "cells":
         return _cells(random, x, y, frequency)
     phase = 2 * torch.pi * frequency
@@ -151,7 +153,7 @@ def _colours(random: _Random, n: int) -> tuple[Tensor, Tensor]:
     """A mean colour and a half difference (n, 3, 1, 1); grey varies most, as it does outdoors."""
     mean = random.uniform(n, 0.1, 0.9, dims=3) + 0.2 * random.uniform(n, dims=3) * random.normal(n, 3, 1, 1)
     grey = random.normal(n, 1, 1, 1).sign() * (random.uniform(n, dims=3) < 0.8)
-    contrast = 0.02 * 20 ** random.uniform(n, dims=3)
+    contrast = 0.05 * 8 ** random.uniform(n, dims=3)
     return mean, contrast * (grey + 0.5 * random.normal(n, 3, 1, 1))
 
 
@@ -196,25 +198,30 @@ def _shape(random: _Random, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tenso
 
 
 def _spoil(random: _Random, image: Tensor) -> tuple[Tensor, Tensor]:
-    """Spoil one region of each picture in one way: the picture in [0, 1], and which flaw is where."""
+    """Spoil one region of each picture in one way: the picture in [0, 1], and which flaw is where.
+
+    A lens blurs everything a little at the end, as in photographs: single pixels carry little.
+    """
     n, size = len(image), image.shape[-1]
     kind = random.integers(n, len(FLAWS), dims=3)
-    blurred = _blur(image, random.log_uniform(n, 0.8, 4)[:, None])
-    spoilt = torch.where(kind == 1, blurred, image)
-    noise = random.normal(n, 3, size, size) * 0.03 * 8 ** random.uniform(n, dims=3)
-    spoilt = torch.where(kind == 2, image + noise, spoilt)
+    blurred = _blur(image, random.log_uniform(n, 1, 4)[:, None])
     base = torch.where(random.uniform(n, dims=3) < 0.5, image, blurred)
-    spoilt = torch.where(kind == 3, base + _grid(random, n, size), spoilt)
-    side = 2
-    blocks = F.interpolate(F.avg_pool2d(image, side), scale_factor=side)
-    coarse = F.interpolate(F.avg_pool2d(image, 2 * side), scale_factor=2 * side)
-    spoilt = torch.where(kind == 4, torch.where(random.uniform(n, dims=3) < 0.5, blocks, coarse), spoilt)
-    spoilt = torch.where(kind == 5, image + random.uniform(n, 0.7, 2, dims=3) * (image - blurred), spoilt)
+    coarse = F.interpolate(F.avg_pool2d(image, 4), scale_factor=4)
+    choices = {
+        "blur": blurred,
+        "grain": image + 0.04 * 6 ** random.uniform(n, dims=3) * _mostly_grey(random, n, size, size),
+        "grid": base + _grid(random, n, size),
+        "blocks": coarse,
+        "halo": image + random.uniform(n, 0.7, 2, dims=3) * (image - blurred),
+    }
+    spoilt = image
+    for name, choice in choices.items():
+        spoilt = torch.where(kind == FLAWS.index(name), choice, spoilt)
     one = torch.ones(n, 1, 1)
     smooth = coloured_noise(random, n, size, 3 * one, 0 * one, one)
     region = (smooth > random.uniform(n, -1.5, 0.5))[:, None]
-    image = torch.where(region, spoilt, image).clamp(0, 1)
-    return image, (kind * region)[:, 0]
+    image = _blur(torch.where(region, spoilt, image), random.uniform(n, 0.4, 0.8, dims=3))
+    return image.clamp(0, 1), (kind * region)[:, 0]
 
 
 def _blur(image: Tensor, sigma: Tensor) -> Tensor:
@@ -226,9 +233,17 @@ def _blur(image: Tensor, sigma: Tensor) -> Tensor:
     return torch.fft.irfft2(torch.fft.rfft2(padded) * transfer, s=(size + 16,) * 2)[..., 8:-8, 8:-8]
 
 
+def _mostly_grey(random: _Random, n: int, *size: int) -> Tensor:
+    """White noise (n, 3, *size) whose channels agree for the most part."""
+    return random.normal(n, 1, *size) + 0.3 * random.normal(n, 3, *size)
+
+
 def _grid(random: _Random, n: int, size: int) -> Tensor:
-    """A small coloured tile, repeated with period 2, 4 or 8: the patterns that decoders invent."""
-    tiles = [random.normal(n, 3, period, period).repeat(1, 1, size // period, size // period) for period in (2, 4, 8)]
-    chosen = random.integers(n, 3, dims=3)
-    pattern = sum(torch.where(chosen == i, tile, 0.0) for i, tile in enumerate(tiles))
-    return pattern * 0.02 * 10 ** random.uniform(n, dims=3)
+    """A tile of dots and lines, repeated with period 4 or 8: the patterns that decoders invent."""
+    pattern = torch.zeros(n, 3, size, size)
+    coarse = random.uniform(n, dims=3) < 0.5
+    for period in (4, 8):
+        sides, times = ((period, period), (period, 1), (1, period)), size // period
+        tile = sum(_mostly_grey(random, n, *side) for side in sides)  # (n, 3, period, period)
+        pattern = torch.where(coarse == (period == 8), tile.repeat(1, 1, times, times), pattern)
+    return pattern * 0.015 * 10 ** random.uniform(n, dims=3)

@@ -1,13 +1,13 @@
 """Train the mini VGG of dfcvae/pretrained on drawn images that are not faces, and write its file.
 
-    python scripts/train_mini_vgg.py [--minutes 10 | --steps 3000] [--out dfcvae/pretrained/vgg_mini.safetensors]
+    python scripts/train_mini_vgg.py [--steps 1500] [--out dfcvae/pretrained/vgg_mini.safetensors]
 
 The network is VGG-19 to relu5_1 with a quarter of the channels or fewer. Three kinds of tasks, read off
 relu1_1 ... relu5_1 by single 1x1 convolutions, so that each layer itself must hold the answers:
 
 * the picture itself, in bands of spatial frequency that count alike: no pixel direction is invisible,
 * from averages over a neighbourhood: the material and its orientation and scale, the outlines of shapes,
-  and which flaw of decoders (blur, noise, grid, blocks, halo) spoils the place: texture is not ignored,
+  the colour, and which flaw of decoders (blur, grain, grid, blocks, halo) spoils the place,
 * from the whole picture: light, number and softness of shapes.
 
 Batch norm helps to train 13 layers and is folded into the convolutions at the end. Then every channel is
@@ -33,7 +33,11 @@ from dfcvae.vgg import build_layers
 WIDTHS = (16, 32, 64, 128, 128)
 LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
 MEAN, STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
-LABELS = len(MATERIALS) + len(FLAWS) + 3 + 1  # kinds, flaws, geometry, outlines
+GREY = torch.full((3, 3), 1 / 3)  # projects a colour onto grey
+STRETCH = GREY + 1.5 * (torch.eye(3) - GREY)  # colour varies less than light does
+LABELS = len(MATERIALS) + len(FLAWS) + 3 + 1 + 2  # kinds, flaws, geometry, outlines, colour
+SHALLOW_UNTIL = 0.6  # share of the steps in which the network ends at relu3_1, a third of the work
+PICTURE_WEIGHT = 1.0
 OUT = Path(__file__).parents[1] / "dfcvae" / "pretrained" / "vgg_mini.safetensors"
 
 
@@ -46,19 +50,27 @@ class MiniVGG(nn.Module):
         nn.init.orthogonal_(self.trunk[0].weight)
         self.pixels = nn.ModuleList(nn.Conv2d(width, 3 * 4**i, 1) for i, width in enumerate(widths))
         self.labels = nn.ModuleList(nn.Conv2d(width, LABELS, 1) for width in widths[1:])
-        self.light = nn.Linear(widths[-1], len(LIGHT_NAMES))
+        self.light = nn.ModuleList(nn.Linear(width, len(LIGHT_NAMES)) for width in widths)
 
-    def forward(self, x: Tensor) -> tuple[list[Tensor], list[Tensor], Tensor]:
-        """Pictures (N, 3, S, S) of each layer, label maps of layers 2 to 5, light (N, 4)."""
-        h, features = (x - MEAN[0]) / STD[0], []
+    def forward(self, x: Tensor, depth: int = 5) -> tuple[list[Tensor], list[Tensor], Tensor]:
+        """Of the first ``depth`` layers: pictures (N, 3, S, S), label maps but of the first, light (N, 4)."""
+        h, features = stretch(x), []
         for name, layer in self.trunk.named_children():
             h = layer(h)
             if name in LAYERS:
                 features.append(h)
-        pictures = [F.pixel_shuffle(head(phi), 2**i) for i, (head, phi) in enumerate(zip(self.pixels, features, strict=True))]
+            if len(features) == depth:
+                break
+        read_out = [head(phi) for head, phi in zip(self.pixels, features, strict=False)]
+        pictures = [F.pixel_shuffle(p, 2**i) for i, p in enumerate(read_out)]  # 3 * 4**i maps -> (N, 3, S, S)
         around = [F.avg_pool2d(phi, 5, 1, 2, count_include_pad=False) for phi in features[1:3]] + features[3:]
-        maps = [head(phi) for head, phi in zip(self.labels, around, strict=True)]
-        return pictures, maps, self.light(features[-1].mean(dim=(2, 3)))
+        maps = [head(phi) for head, phi in zip(self.labels, around, strict=False)]
+        return pictures, maps, self.light[depth - 1](h.mean(dim=(2, 3)))
+
+
+def stretch(x: Tensor) -> Tensor:
+    """Normalised images with colours half as far again from grey; folded into conv1_1 at the end."""
+    return torch.einsum("ij,njhw->nihw", STRETCH, (x - MEAN[0]) / STD[0])
 
 
 def bands(x: Tensor) -> list[Tensor]:
@@ -81,7 +93,8 @@ def label_loss(maps: Tensor, batch: Drawn) -> Tensor:
     """Errors in what each place shows; labels are taken at the places of the map."""
     stride = batch.material.shape[-1] // maps.shape[-1]
     at = (..., slice(stride // 2, None, stride), slice(stride // 2, None, stride))
-    kinds, flaws, geometry, outlines = maps.float().split([len(MATERIALS), len(FLAWS), 3, 1], dim=1)
+    sizes = [len(MATERIALS), len(FLAWS), 3, 1, 2]
+    kinds, flaws, geometry, outlines, colour = maps.float().split(sizes, dim=1)
     miss = (geometry - batch.geometry[at]).square().sum(1) * batch.oriented[at]
     edges = F.max_pool2d(batch.edges[:, None], stride) if stride > 1 else batch.edges[:, None]
     return (
@@ -89,7 +102,14 @@ def label_loss(maps: Tensor, batch: Drawn) -> Tensor:
         + F.cross_entropy(flaws, batch.flaw[at])
         + miss.mean()
         + (outlines - edges).square().mean()
+        + (colour - chroma(batch.images, maps.shape[-1])).square().sum(1).mean()
     )
+
+
+def chroma(images: Tensor, side: int) -> Tensor:
+    """Red against green and blue against yellow, of order 1: (N, 3, S, S) -> (N, 2, side, side)."""
+    red, green, blue = F.adaptive_avg_pool2d(images, side).unbind(1)
+    return 6 * torch.stack([red - green, blue - (red + green) / 2], dim=1)
 
 
 def augment(batch: Drawn, generator: torch.Generator) -> Drawn:
@@ -105,6 +125,16 @@ def augment(batch: Drawn, generator: torch.Generator) -> Drawn:
     return flipped._replace(geometry=flipped.geometry * signs, light=light)
 
 
+def with_sensor_noise(images: Tensor, generator: torch.Generator) -> Tensor:
+    """White noise of up to 0.05 in every channel; the tasks ask for the picture without it.
+
+    A network that sees no noise grows filters for the finest coloured patterns, which no picture has, and
+    as a loss it then weighs them a thousand times more than what the eye sees.
+    """
+    noise = torch.randn(images.shape, generator=generator)
+    return images + 0.05 * torch.rand(len(images), 1, 1, 1, generator=generator) * noise
+
+
 def draw_many(n: int, generator: torch.Generator) -> Drawn:
     """n pictures, kept as uint8 (N, 3, S, S); labels at every second pixel (N, S / 2, S / 2)."""
     chunks = []
@@ -116,34 +146,36 @@ def draw_many(n: int, generator: torch.Generator) -> Drawn:
     return Drawn(*(torch.cat(parts) for parts in zip(*chunks, strict=True)))
 
 
-def train(model: MiniVGG, pool: Drawn, steps: int, minutes: float | None, args: argparse.Namespace) -> int:
-    """Adam with a one-cycle learning rate; the schedule follows the clock where ``minutes`` is given."""
-    generator = torch.Generator().manual_seed(args.seed + 1)
-    optimizer = torch.optim.AdamW(model.parameters(), args.learning_rate, betas=(0.9, 0.99), weight_decay=0.01)
-    start, step, done = time.perf_counter(), 0, 0.0
-    while done < 1:
-        rate = min(done / 0.1, 1.0) * (1 - done) + 1e-3
-        optimizer.param_groups[0]["lr"] = args.learning_rate * rate
-        rows = torch.randint(len(pool.images), (args.batch_size,), generator=generator)
+def losses(model: MiniVGG, batch: Drawn, noisy: Tensor, depth: int) -> tuple[Tensor, Tensor, Tensor]:
+    """What the layers miss of the picture (depth,) and of the labels (depth - 1,), and of the light."""
+    with torch.autocast("cpu", torch.bfloat16):
+        pictures, maps, light = model(noisy.contiguous(memory_format=torch.channels_last), depth)
+    target = bands(batch.images)
+    seen = torch.stack([picture_loss(picture, target) for picture in pictures])
+    named = torch.stack([label_loss(labels, batch) for labels in maps])
+    return seen, named, (light.float() - batch.light).square().mean()
+
+
+def train(model: MiniVGG, pool: Drawn, steps: int, batch_size: int, rate: float, seed: int) -> None:
+    """Adam, the learning rate rising over a tenth of the steps and then falling to nothing."""
+    generator = torch.Generator().manual_seed(seed)
+    optimizer = torch.optim.AdamW(model.parameters(), rate, betas=(0.9, 0.99), weight_decay=0.01)
+    start = time.perf_counter()
+    for step in range(1, steps + 1):
+        done = step / steps
+        optimizer.param_groups[0]["lr"] = rate * (min(done / 0.1, 1.0) * (1 - done) + 1e-3)
+        rows = torch.randint(len(pool.images), (batch_size,), generator=generator)
         batch = augment(Drawn(*(t[rows] for t in pool)), generator)
-        with torch.autocast("cpu", torch.bfloat16):
-            pictures, maps, light = model(batch.images.contiguous(memory_format=torch.channels_last))
-        target = bands(batch.images)
-        seen = torch.stack([picture_loss(p, target) for p in pictures])
-        named = torch.stack([label_loss(m, batch) for m in maps])
-        lit = (light.float() - batch.light).square().mean()
-        loss = args.picture_weight * seen.sum() + named.sum() + lit
+        depth = 3 if done < SHALLOW_UNTIL else 5
+        seen, named, lit = losses(model, batch, with_sensor_noise(batch.images, generator), depth)
         optimizer.zero_grad()
-        loss.backward()
+        (PICTURE_WEIGHT * seen.sum() + named.sum() + lit).backward()
         nn.utils.clip_grad_norm_(model.parameters(), 5.0)
         optimizer.step()
-        step += 1
-        seconds = time.perf_counter() - start
-        done = seconds / (60 * minutes) if minutes else step / steps
         if step % 100 == 0:
-            rounded = [[round(v, 3) for v in t.tolist()] for t in (seen, named)]
-            print(f"step {step}  {step * args.batch_size / seconds:.0f} images/s  pictures {rounded[0]}  labels {rounded[1]}  light {lit:.3f}", flush=True)
-    return step
+            speed = step * batch_size / (time.perf_counter() - start)
+            numbers = [" ".join(f"{value:.3f}" for value in t.tolist()) for t in (seen, named, lit[None])]
+            print(f"step {step}  {speed:.0f} images/s  {' | '.join(numbers)}", flush=True)
 
 
 @torch.no_grad()
@@ -153,10 +185,12 @@ def folded(model: MiniVGG) -> nn.Sequential:
     plain = build_layers("vgg19", LAYERS[-1], widths)
     for name, layer in plain.named_children():
         if isinstance(layer, nn.Conv2d):
-            trained, norm = model.trunk.get_submodule(name), model.trunk.get_submodule(name.replace("conv", "bn"))
+            trained = model.trunk.get_submodule(name)
+            norm = model.trunk.get_submodule(name.replace("conv", "bn"))
             gain = norm.weight / (norm.running_var + norm.eps).sqrt()
             layer.weight.copy_(trained.weight * gain[:, None, None, None])
             layer.bias.copy_((trained.bias - norm.running_mean) * gain + norm.bias)
+    plain[0].weight.copy_(torch.einsum("oihw,ij->ojhw", plain[0].weight, STRETCH))
     return plain
 
 
@@ -164,19 +198,21 @@ def folded(model: MiniVGG) -> nn.Sequential:
 def normalise(trunk: nn.Sequential, images: Tensor) -> None:
     """Divide every channel by its mean activation on ``images`` and undo it in the next convolution.
 
-    ReLU and max-pool commute with positive factors, so nothing changes but the scale of the channels.
+    ReLU and max-pool commute with positive factors, so nothing changes but the scale of the channels. A
+    channel that hardly ever fires counts as a tenth of the layer's mean, or the loss would be all its own.
     """
     h, scale = (images - MEAN[0]) / STD[0], torch.ones(3)
     for layer in trunk:
         if isinstance(layer, nn.Conv2d):
             layer.weight.mul_(scale[None, :, None, None])
-        h = layer(h if not isinstance(layer, nn.Conv2d) else h / scale.view(-1, 1, 1))
-        if isinstance(layer, nn.Conv2d):
             conv = layer
+        h = layer(h)
         if isinstance(layer, nn.ReLU):
-            scale = h.mean(dim=(0, 2, 3)).clamp_min(1e-3)
+            scale = h.mean(dim=(0, 2, 3))
+            scale = scale.clamp_min(0.1 * scale.mean())
             conv.weight.div_(scale[:, None, None, None])
             conv.bias.div_(scale)
+            h = h / scale[:, None, None]
 
 
 def save(trunk: nn.Sequential, path: Path, note: str) -> None:
@@ -186,9 +222,9 @@ def save(trunk: nn.Sequential, path: Path, note: str) -> None:
         if isinstance(layer, nn.Conv2d):
             tensors[f"features.{index}.weight"] = layer.weight.detach().half().contiguous()
             tensors[f"features.{index}.bias"] = layer.bias.detach().half()
-    metadata = {"name": "mini VGG", "arch": "vgg19", "mean": json.dumps(MEAN), "std": json.dumps(STD), "trained": note}
+    metadata = {"name": "mini VGG", "arch": "vgg19", "mean": json.dumps(MEAN), "std": json.dumps(STD)}
     path.parent.mkdir(parents=True, exist_ok=True)
-    save_file(tensors, path, metadata)
+    save_file(tensors, path, metadata | {"trained": note})
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     sums = {path.name: {"sha256": digest, "bytes": path.stat().st_size}}
     (path.parent / "checksums.json").write_text(json.dumps(sums, indent=2) + "\n", encoding="utf-8")
@@ -197,24 +233,23 @@ def save(trunk: nn.Sequential, path: Path, note: str) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--steps", type=int, default=3000)
-    parser.add_argument("--minutes", type=float)
-    parser.add_argument("--batch-size", type=int, default=64)
+    parser.add_argument("--steps", type=int, default=1500)
+    parser.add_argument("--batch-size", type=int, default=48)
     parser.add_argument("--learning-rate", type=float, default=3e-3)
-    parser.add_argument("--picture-weight", type=float, default=1.0)
-    parser.add_argument("--images", type=int, default=16384)
+    parser.add_argument("--images", type=int, default=8192)
+    parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=OUT)
     args = parser.parse_args()
-    torch.set_num_threads(min(2, torch.get_num_threads()))
+    torch.set_num_threads(args.threads)
     torch.manual_seed(args.seed)
     pool = draw_many(args.images, torch.Generator().manual_seed(args.seed))
     model = MiniVGG().to(memory_format=torch.channels_last)
-    steps = train(model, pool, args.steps, args.minutes, args)
+    train(model, pool, args.steps, args.batch_size, args.learning_rate, args.seed + 1)
     trunk = folded(model)
     clean = pool.images[pool.flaw.flatten(1).max(1).values == 0][:512]
     normalise(trunk, clean.float() / 255)
-    save(trunk, args.out, f"{steps} steps of {args.batch_size} images, seed {args.seed}")
+    save(trunk, args.out, f"{args.steps} steps of {args.batch_size} images, seed {args.seed}")
 
 
 if __name__ == "__main__":
