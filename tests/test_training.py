@@ -13,6 +13,7 @@ from torchvision.transforms.functional import pil_to_tensor
 from dfcvae import DFCVAE, PRESETS, Images, load_run, train, training
 from dfcvae.checkpoint import read_checkpoint, read_config, read_metrics
 from dfcvae.hardware import pick_device, pick_precision
+from dfcvae.settings import SCHEDULES
 from dfcvae.training import Settings, Trainer, rate_at, steps_in
 
 REQUIRED = {"step", "epoch", "images", "seconds", "images_per_second", "loss", "kl", "reconstruction"}
@@ -79,7 +80,7 @@ def test_learning_rate_at_each_step():
     assert [rate_at(step, 6, 2, 0.8, "constant") for step in (0, 5)] == [0.8, 0.8]
 
 
-@pytest.mark.parametrize("schedule", training.SCHEDULES)
+@pytest.mark.parametrize("schedule", SCHEDULES)
 def test_adam_gets_that_rate_at_each_step(build, images, tmp_path, monkeypatch, schedule):
     """The published fault: halving inside the iteration loop, so that nothing was trained from epoch 2 on."""
     used, step = [], torch.optim.Adam.step
