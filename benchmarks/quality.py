@@ -69,8 +69,8 @@ def main() -> None:
         waiting += [train(task) for task in plain]
         for done in [*waiting, judging]:
             done.result()
-    torch.set_num_threads(available_threads())
     judge = _train_judge(options)
+    torch.set_num_threads(available_threads())
     rows = [_row(options, task, data["test"], judge) for task in sorted([*dfc, *plain], key=lambda t: t.seed)]
     facts = {"plain_learning_rate": rate, "steps": options.steps, "batch_size": profile().batch_size}
     facts |= {"loss_network": features.weights_name, "torch": torch.__version__}
@@ -80,6 +80,7 @@ def main() -> None:
 
 
 def _train_judge(options: argparse.Namespace) -> AttributeClassifier:
+    torch.set_num_threads(max(1, available_threads() // options.jobs))
     return trained_classifier(dfcvae.load("faces", "train"), options.out / "classifier.pt")
 
 
