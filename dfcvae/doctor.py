@@ -86,7 +86,7 @@ def _data() -> Iterator[tuple[str, str, str]]:
         "CelebA, packed, needs 2.5 GB: point DFCVAE_CACHE to a larger disk" if free < CELEBA_BYTES else ""
     )
     yield "cache", f"{folder}, {free / 1e9:.0f} GB free", advice
-    packed = sorted(path.name for path in folder.glob("*") if path.is_dir()) if folder.is_dir() else []
+    packed = sorted(path.name for path in (folder / "packs").glob("*") if path.is_dir())
     yield "data", f"drawn faces (always there); packed before: {', '.join(packed) or 'nothing yet'}", ""
     yield (
         "CelebA",
