@@ -17,7 +17,7 @@ from torch import Tensor, nn
 import dfcvae
 from dfcvae.datasets import Images
 from dfcvae.dfc import DFCVAE
-from dfcvae.download import write_whole
+from dfcvae.files import write_whole
 from dfcvae.hardware import describe
 from dfcvae.vae import VAE
 

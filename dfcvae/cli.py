@@ -8,7 +8,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-DATA, COMPARISON = ("faces", "celeba", "folder"), Path("runs/compare")
+from dfcvae.datasets import NAMES, SPLITS
+from dfcvae.settings import SCHEDULES
+
+COMPARISON = Path("runs/compare")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -124,7 +127,7 @@ def _sample(options: argparse.Namespace) -> None:
 def _prepare(options: argparse.Namespace) -> None:
     from dfcvae import load
 
-    for split in ("train", "validation", "test"):
+    for split in SPLITS:
         images = load(options.name, split=split, root=options.root, size=options.size)
         print(f"{options.name}, {split}: {len(images):,} images of {options.size} x {options.size} pixels")
 
@@ -182,7 +185,7 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--batch-size", type=int, help="images a step (16 on a CPU, 64 on a GPU)")
     train.add_argument("--size", type=int, default=64, help="side of the images in pixels (64)")
     train.add_argument("--learning-rate", type=float, help="of Adam (0.0005)")
-    train.add_argument("--schedule", choices=("cosine", "halve", "constant"), help="of the learning rate")
+    train.add_argument("--schedule", choices=SCHEDULES, help="of the learning rate")
     train.add_argument("--alpha", type=float, help="weight of the KL, in place of the preset's")
     train.add_argument("--beta", type=float, help="weight of the reconstruction, in place of the preset's")
     train.add_argument("--flip", action="store_true", help="mirror half of the images (for photographs)")
@@ -217,11 +220,11 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_data(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--data", choices=DATA, help="drawn faces, CelebA, or a folder of photographs")
+    parser.add_argument("--data", choices=NAMES, help="drawn faces, CelebA, or a folder of photographs")
     parser.add_argument("--root", type=Path, help="where the photographs are")
 
 
 def _add_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--run", type=Path, required=True, help="run folder")
     _add_data(parser)
-    parser.add_argument("--split", default="test", choices=("train", "validation", "test"))
+    parser.add_argument("--split", default="test", choices=SPLITS)

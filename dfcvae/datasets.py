@@ -17,6 +17,7 @@ from torch import Tensor
 
 from dfcvae import faces, packing
 from dfcvae.celeba import celeba
+from dfcvae.files import checksum
 from dfcvae.packing import Contents, Key, Pack
 from dfcvae.photographs import folder
 
@@ -177,7 +178,7 @@ def _faces(cache: Path, split: str, size: int, n: int | None, distribution: str,
     attributes = faces.attributes(factors)
     what = {"data": "faces", "split": split, "size": size, "n": count, "distribution": distribution}
     # The labels stand in the state too, so that a change of the sampling alone is noticed.
-    state = f"{faces.DRAWING_VERSION} {packing.checksum(factors)} {packing.checksum(attributes)}"
+    state = f"{faces.DRAWING_VERSION} {checksum(factors)} {checksum(attributes)}"
 
     def contents() -> Contents:
         pictures = _drawn(factors, size, f"drawing faces ({split})", progress)

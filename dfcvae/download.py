@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import http.client
 import json
 import os
 import urllib.error
 import urllib.request
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from dfcvae.vgg import IMAGENET_MEAN, IMAGENET_STD, build_layers
+from dfcvae.files import sha256, write_whole
+from dfcvae.vgg import IMAGENET_MEAN, IMAGENET_STD, build_layers, layer_names
 
 CHUNK = 1 << 20
 TIMEOUT = 30  # seconds without a byte
@@ -108,7 +107,7 @@ def _torchvision_copy(arch: str) -> Path | None:
     import torch
 
     path = Path(torch.hub.get_dir()) / "checkpoints" / VGG[arch].url.rpartition("/")[2]
-    return path if path.is_file() and sha256(path).startswith(VGG[arch].sha256) else None
+    return path if published_arch(path) == arch else None
 
 
 def published_arch(path: Path) -> str | None:
@@ -118,14 +117,6 @@ def published_arch(path: Path) -> str | None:
         if known and sha256(path).startswith(source.sha256):
             return arch
     return None
-
-
-def sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def _keep_trunk(whole: Path, trunk: Path, arch: str) -> None:
@@ -146,26 +137,8 @@ def _keep_trunk(whole: Path, trunk: Path, arch: str) -> None:
 
 
 def _trunk_keys(arch: str) -> list[str]:
-    names = [name for name, _ in build_layers(arch, widths=(1,) * 5).named_children()]
-    state = build_layers(arch, widths=(1,) * 5).state_dict()
-    parts = [key.rpartition(".") for key in state if not key.endswith("num_batches_tracked")]
-    return [f"features.{names.index(name)}.{kind}" for name, _, kind in parts]
-
-
-def write_whole(path: Path, write: Callable[[Path], object]) -> None:
-    """Let ``write`` fill a file beside ``path``, flush it to disk, then rename: whole or not there at all."""
-    part = path.with_name(path.name + ".part")
-    try:
-        write(part)
-        with part.open("rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    except BaseException as error:
-        with contextlib.suppress(OSError):
-            part.unlink(missing_ok=True)
-        if not isinstance(error, (OSError, RuntimeError)):  # torch.save raises RuntimeError on a full disk
-            raise
-        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
-        raise OSError(
-            f"{str(path)!r} could not be written ({reason}): is its folder there, and room on the disk?"
-        ) from None
+    names = layer_names(arch)
+    parts = [key.rpartition(".") for key in build_layers(arch, widths=(1,) * 5).state_dict()]
+    return [
+        f"features.{names.index(name)}.{kind}" for name, _, kind in parts if kind != "num_batches_tracked"
+    ]

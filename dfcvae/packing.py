@@ -31,9 +31,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from dfcvae.files import block_checksums, flush, sampled_blocks_agree
+
 VERSION = 1
-BLOCK = 2**20
-BLOCKS_CHECKED = 64
 DISK_FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
 # Python names this flag only from 3.13 on. Without it Linux refuses to map a file larger than the memory.
 NO_RESERVE = getattr(mmap, "MAP_NORESERVE", 0x4000)
@@ -121,7 +121,7 @@ def find(cache: Path, key: Key) -> Pack | None:
         sound = (
             manifest["key"] == key.as_json()
             and manifest["labels_crc32"] == zlib.crc32(labels)
-            and _sampled_checksums_agree(pixels, manifest["bytes"], manifest["blocks_crc32"])
+            and sampled_blocks_agree(pixels, manifest["bytes"], manifest["blocks_crc32"])
         )
         return _opened(pixels, labels, manifest) if sound else None
     except (OSError, ValueError, LookupError, TypeError):
@@ -188,7 +188,7 @@ def _write(folder: Path, key: Key, contents: Contents, size: int) -> None:
         for rows, pictures in contents.pictures:
             file.write(memoryview(pictures.contiguous().numpy()))
             kept += rows
-        _flush(file)
+        flush(file)
     factors = torch.empty(contents.total, 0) if contents.factors is None else contents.factors
     labels = save({"attributes": contents.attributes[kept], "factors": factors[kept]})
     manifest = {
@@ -198,23 +198,13 @@ def _write(folder: Path, key: Key, contents: Contents, size: int) -> None:
         "factor_names": contents.factor_names,
         "notes": contents.notes,
         "bytes": pixels.stat().st_size,
-        "blocks_crc32": list(_checksums(pixels)),
+        "blocks_crc32": list(block_checksums(pixels)),
         "labels_crc32": zlib.crc32(labels),
     }
     for name, data in ("labels.safetensors", labels), ("manifest.json", _seal(manifest).encode("utf-8")):
         with open(folder / name, "wb") as file:
             file.write(data)
-            _flush(file)
-
-
-def checksum(tensor: Tensor) -> int:
-    """CRC-32 of the bytes of a tensor."""
-    return zlib.crc32(memoryview(tensor.contiguous().numpy()))
-
-
-def _flush(file) -> None:
-    file.flush()
-    os.fsync(file.fileno())
+            flush(file)
 
 
 def _seal(manifest: dict) -> str:
@@ -226,25 +216,6 @@ def _unseal(text: str) -> dict:
     if sealed["crc32"] != zlib.crc32(json.dumps(sealed["manifest"]).encode()):
         raise ValueError("the manifest was changed after it was written")
     return sealed["manifest"]
-
-
-def _checksums(path: Path) -> Iterator[int]:
-    with open(path, "rb") as file:
-        while block := file.read(BLOCK):
-            yield zlib.crc32(block)
-
-
-def _sampled_checksums_agree(path: Path, length: int, checksums: list[int]) -> bool:
-    if path.stat().st_size != length:
-        return False
-    count = min(len(checksums), BLOCKS_CHECKED)
-    sample = torch.linspace(0, len(checksums) - 1, count, dtype=torch.float64).round().long().tolist()
-    with open(path, "rb") as file:
-        for index in sample:
-            file.seek(index * BLOCK)
-            if zlib.crc32(file.read(BLOCK)) != checksums[index]:
-                return False
-    return True
 
 
 def _disk_full(cache: Path, key: Key, needed: int) -> OSError:

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from dfcvae.download import write_whole
+from dfcvae.files import write_whole
 
 GAP = 2  # pixels between images
 PAPER, INK = 255, (40, 40, 48)

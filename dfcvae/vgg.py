@@ -50,6 +50,11 @@ def build_layers(
     return layers[: names.index(last) + 1]
 
 
+def layer_names(arch: str) -> list[str]:
+    """Every layer of a VGG, from the image on: "conv1_1", "relu1_1", ... "pool5"."""
+    return [name for name, _ in build_layers(arch, widths=(1,) * 5).named_children()]
+
+
 class VGGFeatures(nn.Module):
     """Features of named VGG layers: ``vgg(x) -> {name: (N, C_l, H_l, W_l)}`` for x (N, 3, H, W) in [0, 1].
 
@@ -119,7 +124,7 @@ class VGGFeatures(nn.Module):
 
 
 def _deepest(arch: str, layers: Sequence[str]) -> str:
-    names = [name for name, _ in build_layers(arch, widths=(1,) * 5).named_children()]
+    names = layer_names(arch)
     unknown = [name for name in layers if name not in names]
     if unknown:
         raise ValueError(f"{arch} has no layer {', '.join(unknown)}: its layers are {', '.join(names)}.")
@@ -175,8 +180,8 @@ def _fill(arch: str, last: str, weights: Weights) -> nn.Sequential:
     """A trunk of the file's own widths with the file's tensors in it, up to layer ``last``."""
     if weights.arch not in (None, arch):
         raise ValueError(f"{weights.name} holds a {weights.arch}, asked for was {arch}: name that arch.")
-    names = [name for name, _ in build_layers(arch, last, (1,) * 5).named_children()]
-    keys = {f"features.{index}": name for index, name in enumerate(names)}
+    names = layer_names(arch)
+    keys = {f"features.{index}": name for index, name in enumerate(names[: names.index(last) + 1])}
     state, widths = {}, list(WIDTHS)
     for key, tensor in weights.tensors.items():
         stem, _, kind = key.rpartition(".")

@@ -24,22 +24,16 @@ def here(monkeypatch, tmp_path, vgg_file):
     return tmp_path
 
 
+def training(vgg_file, out) -> list[str]:
+    named = ("--data", "faces", "--preset", "vae-123", "--features", str(vgg_file), "--out", str(out))
+    return ["train", *named, *SMALL]
+
+
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory, vgg_file):
     """A run folder of vae-123 on drawn faces, for commands that read one."""
     out = tmp_path_factory.mktemp("runs") / "trained"
-    train = (
-        "train",
-        "--data",
-        "faces",
-        "--preset",
-        "vae-123",
-        "--features",
-        str(vgg_file),
-        "--out",
-        str(out),
-    )
-    assert main([*train, *SMALL]) == 0
+    assert main(training(vgg_file, out)) == 0
     return out
 
 
@@ -99,18 +93,7 @@ def test_sample_follows_seed_and_temperature(trained, here):
 
 def test_the_same_command_again_has_nothing_left_to_do(trained, vgg_file, capsys):
     before = (trained / "checkpoint.pt").read_bytes()
-    train = (
-        "train",
-        "--data",
-        "faces",
-        "--preset",
-        "vae-123",
-        "--features",
-        str(vgg_file),
-        "--out",
-        str(trained),
-    )
-    assert main([*train, *SMALL]) == 0
+    assert main(training(vgg_file, trained)) == 0
     assert (trained / "checkpoint.pt").read_bytes() == before
     assert str(trained / "reconstructions.png") in capsys.readouterr().out  # the last line says where to look
 

@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 
 import dfcvae.datasets as datasets
-from dfcvae import faces, packing, photographs
+from dfcvae import faces, files, packing, photographs
 from dfcvae.datasets import Images, load
 
 ATTRIBUTES = ("Eyeglasses", "Smiling", "Wearing_Hat")
@@ -272,7 +272,7 @@ def interrupted_writing(*args):
 def test_what_is_interrupted_leaves_nothing_to_be_taken_for_a_pack(tmp_path, cache, monkeypatch):
     root = celeba(tmp_path / "data", "own")
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(packing, "_flush", interrupted_writing)
+        patch.setattr(packing, "flush", interrupted_writing)
         load("celeba", root=root, progress=False)
     assert not [path for path in cache.iterdir() if path.is_dir()]
     assert len(load("celeba", root=root, progress=False)) == 7
@@ -281,7 +281,7 @@ def test_what_is_interrupted_leaves_nothing_to_be_taken_for_a_pack(tmp_path, cac
 def test_what_a_killed_program_left_is_removed(tmp_path, cache, monkeypatch):
     root = celeba(tmp_path / "data", "own")
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(packing, "_flush", interrupted_writing)
+        patch.setattr(packing, "flush", interrupted_writing)
         patch.setattr(packing.shutil, "rmtree", lambda *args, **kwargs: None)  # killed: nobody tidies up
         load("celeba", root=root, progress=False)
     assert pack_folder(cache).name.endswith(".partial")
@@ -314,8 +314,8 @@ DAMAGE = {
 
 @pytest.mark.parametrize("damage", DAMAGE)
 def test_a_damaged_pack_is_packed_anew(tmp_path, cache, damage, monkeypatch):
-    monkeypatch.setattr(packing, "BLOCK", 3 * 64 * 64)  # seven whole blocks, of which some are looked at
-    monkeypatch.setattr(packing, "BLOCKS_CHECKED", 3)
+    monkeypatch.setattr(files, "BLOCK", 3 * 64 * 64)  # seven whole blocks, of which some are looked at
+    monkeypatch.setattr(files, "BLOCKS_CHECKED", 3)
     root = celeba(tmp_path / "data", "own")
     first = load("celeba", root=root, progress=False)[list(range(7))]  # a copy, not the mapped file
     DAMAGE[damage](pack_folder(cache))
@@ -341,7 +341,7 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing(tmp_path, cache, monkeyp
         if when == "before":
             patch.setattr(packing.shutil, "disk_usage", lambda path: SimpleNamespace(free=1234))
         else:
-            patch.setattr(packing, "_flush", full)
+            patch.setattr(packing, "flush", full)
         load("celeba", root=root, progress=False)
     assert raised.value.errno == errno.ENOSPC
     assert f"needs {7 * 3 * 64 * 64:,} bytes" in str(raised.value) and "DFCVAE_CACHE" in str(raised.value)

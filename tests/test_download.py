@@ -7,8 +7,9 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from dfcvae import VGGFeatures, download, vgg
-from dfcvae.download import Source, cached_vgg_trunk, fetch, sha256, vgg_trunk
+from dfcvae import VGGFeatures, download, files, vgg
+from dfcvae.download import Source, cached_vgg_trunk, fetch, vgg_trunk
+from dfcvae.files import sha256
 
 PAGE = b"<!DOCTYPE html><html><body>Sign in to the network</body></html>"
 
@@ -246,12 +247,12 @@ def test_an_unknown_arch_is_refused():
 
 def test_write_whole_leaves_the_old_file_when_writing_fails(tmp_path):
     path = tmp_path / "file"
-    download.write_whole(path, lambda part: part.write_bytes(b"old"))
+    files.write_whole(path, lambda part: part.write_bytes(b"old"))
 
     def fail(part):
         part.write_bytes(b"ne")
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        download.write_whole(path, fail)
+        files.write_whole(path, fail)
     assert path.read_bytes() == b"old" and list(tmp_path.iterdir()) == [path]
