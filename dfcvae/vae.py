@@ -12,6 +12,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from dfcvae.upsampling import UpsampleConv2d
+
 LOG_VAR_BOUND = 10.0  # std of z stays between exp(-5) and exp(5)
 
 
@@ -120,9 +122,7 @@ def _decoder(channels: tuple[int, ...]) -> nn.Sequential:
     levels = nn.Sequential()
     outputs = (*reversed(channels[:-1]), 3)
     for c_in, c_out in zip(reversed(channels), outputs, strict=True):
-        level = nn.Sequential(
-            nn.Upsample(scale_factor=2), nn.Conv2d(c_in, c_out, 3, 1, 1, padding_mode="replicate")
-        )
+        level = nn.Sequential(UpsampleConv2d(c_in, c_out))
         if len(levels) < len(channels) - 1:
             level.extend([nn.BatchNorm2d(c_out), nn.LeakyReLU(0.2)])
         levels.append(level)

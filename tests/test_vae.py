@@ -6,6 +6,7 @@ from torch import nn
 from torch.distributions import Normal, kl_divergence
 
 import dfcvae
+from dfcvae.upsampling import UpsampleConv2d
 from dfcvae.vae import LOG_VAR_BOUND
 
 SIZES = (32, 48, 64, 96, 128, 160, 192, 224, 256)
@@ -51,16 +52,24 @@ def test_layers_are_those_of_the_paper():
     for conv, norm, activation in vae.encoder:
         assert (conv.kernel_size, conv.stride, conv.padding) == ((4, 4), (2, 2), (1, 1))
         assert isinstance(norm, nn.BatchNorm2d) and activation.negative_slope == 0.2
-    assert [level[1].out_channels for level in vae.decoder] == [128, 64, 32, 3]
-    assert [len(level) for level in vae.decoder] == [4, 4, 4, 2]
-    for level in vae.decoder:
-        assert level[0].scale_factor == 2 and level[0].mode == "nearest"
+    assert [level[0].out_channels for level in vae.decoder] == [128, 64, 32, 3]
+    assert [len(level) for level in vae.decoder] == [3, 3, 3, 1]
 
 
-def test_decoder_convolutions_see_a_replicated_border():
-    conv = dfcvae.VAE().decoder[0][1]
-    out = conv(torch.ones(1, 256, 8, 8))
-    torch.testing.assert_close(out, out[..., 3:4, 3:4].expand_as(out))
+@pytest.mark.parametrize("shape", [(2, 5, 4, 4), (1, 5, 3, 7), (3, 5, 1, 1)])
+def test_upsampling_and_convolution_in_one_is_the_two_layers(shape):
+    torch.manual_seed(0)
+    fused = UpsampleConv2d(5, 6)
+    plain = nn.Sequential(nn.Upsample(scale_factor=2), nn.Conv2d(5, 6, 3, 1, 1, padding_mode="replicate"))
+    plain[1].load_state_dict(fused.state_dict())
+    gradients, h = [], torch.randn(shape)
+    weighting = torch.randn(shape[0], 6, 2 * shape[2], 2 * shape[3])
+    for layers in (fused, plain):
+        seen = h.clone().requires_grad_()
+        out = layers(seen)
+        (out * weighting).sum().backward()
+        gradients.append((out, seen.grad, *(parameter.grad for parameter in layers.parameters())))
+    torch.testing.assert_close(*gradients, rtol=1e-4, atol=1e-5)
 
 
 def test_callers_channel_list_stays_as_it_was():

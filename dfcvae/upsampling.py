@@ -1,0 +1,43 @@
+"""Upsampling followed by a convolution, computed before the upsampling: the same numbers, less work.
+
+After nearest-neighbour x2, the three taps of a 3x3 convolution fall on only two different pixels of the
+small image along each axis, so taps that meet on one pixel can be added first. An output pixel then costs
+2 x 2 products in place of 3 x 3.
+
+    taps a b c    output row 2i:     a * h[i-1] + (b + c) * h[i]
+                  output row 2i + 1: (a + b) * h[i] + c * h[i+1]
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+# Which of the three taps (last index) fall on which of two neighbouring pixels (second index) for the odd
+# row between them that belongs to the first pixel, and the even row that belongs to the second.
+_FOLD = torch.tensor([[[1.0, 1, 0], [0, 0, 1]], [[1, 0, 0], [0, 1, 1]]])
+
+
+class UpsampleConv2d(nn.Conv2d):
+    """``Conv2d(c_in, c_out, 3, padding=1, padding_mode="replicate")(Upsample(scale_factor=2)(h))``.
+
+    h: (N, c_in, H, W) -> (N, c_out, 2H, 2W). Parameters are those of the 3x3 convolution. Differences
+    from the two layers are of rounding only.
+    """
+
+    def __init__(self, c_in: int, c_out: int) -> None:
+        super().__init__(c_in, c_out, 3, padding=1, padding_mode="replicate")
+        fold = torch.einsum("yik,xjl->yxijkl", _FOLD, _FOLD).reshape(16, 9)  # both axes
+        self.register_buffer("fold", fold, persistent=False)
+
+    def forward(self, h: Tensor) -> Tensor:
+        c_out, c_in = self.weight.shape[:2]
+        taps = self.weight.permute(0, 2, 3, 1).reshape(c_out, 9, c_in)
+        kernels = (self.fold @ taps).view(4 * c_out, 2, 2, c_in).permute(0, 3, 1, 2)
+        with torch.autocast(h.device.type, enabled=False):  # on the CPU it would pad in float32
+            h = F.pad(h, (1, 1, 1, 1), mode="replicate")
+        # each pair of neighbours gives the 2 x 2 outputs that lie between their centres
+        h = F.conv2d(h, kernels, self.bias.repeat_interleave(4))  # -> (N, 4 c_out, H + 1, W + 1)
+        h = F.pixel_shuffle(h, 2)[..., 1:-1, 1:-1]
+        return h.contiguous(memory_format=torch.channels_last)  # batch norm is slow on a crop
