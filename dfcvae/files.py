@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import os
 import zlib
 from collections.abc import Callable, Iterator
@@ -48,6 +49,14 @@ def sha256(path: Path) -> str:
         while chunk := file.read(BLOCK):
             digest.update(chunk)
     return digest.hexdigest()
+
+
+def record_checksum(path: Path) -> None:
+    """Enter a file's sha256 and length into the ``checksums.json`` beside it."""
+    table = path.parent / "checksums.json"
+    sums = json.loads(table.read_text(encoding="utf-8")) if table.is_file() else {}
+    sums[path.name] = {"sha256": sha256(path), "bytes": path.stat().st_size}
+    table.write_text(json.dumps(dict(sorted(sums.items())), indent=2) + "\n", encoding="utf-8")
 
 
 def checksum(tensor: Tensor) -> int:

@@ -1,7 +1,7 @@
 """The training loop: ``train(model, images, out="runs/demo", steps=300)``.
 
 Everything random is a function of the seed and the step: the order of the images of the epoch, the
-noise of z of the step. So a run that was interrupted goes on as if it had not been.
+noise of z and the shift of the step. So a run that was interrupted goes on as if it had not been.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import copy
 import math
 import statistics
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,7 @@ from dfcvae.dfc import DFCVAE
 from dfcvae.hardware import autocast, pick_device, pick_precision
 from dfcvae.settings import Settings, rate_at
 
-STREAMS = ("order", "flip", "noise", "preview", "validation")  # of random numbers, each its own
+STREAMS = ("order", "flip", "noise", "shift", "preview", "validation")  # of random numbers, each its own
 PREVIEWED, VALIDATED = 16, 512  # images in reconstructions.png; at most, behind a validation figure
 
 
@@ -129,10 +130,22 @@ class Trainer:
             x = torch.where(mirrored.view(-1, 1, 1, 1), x.flip(-1), x)
         return x
 
-    def terms(self, x: Tensor, noise: torch.Generator) -> dict[str, Tensor]:
-        """The terms of the loss on x, the same for training and validation."""
+    def terms(self, x: Tensor, noise: torch.Generator, shift: Sequence[int] = (0, 0)) -> dict[str, Tensor]:
+        """The terms of the loss on x, both pictures moved round by ``shift`` pixels before the loss."""
         with autocast(self.device, self.settings.precision):
-            return self.model.loss_function(self.model(x, generator=noise), x)
+            out = self.model(x, generator=noise)
+            moved = out._replace(reconstruction=out.reconstruction.roll(shift, (2, 3)))
+            return self.model.loss_function(moved, x.roll(shift, (2, 3)))
+
+    def shift(self, step: int) -> list[int]:
+        """Pixels down and across, anew at each step, below the stride of the loss network.
+
+        Its deep features are read at every fourth pixel (relu3_1) and always the same ones, and a decoder
+        learns to please these: it draws a lattice of that period. No pixel is privileged when both
+        pictures move together.
+        """
+        stride = self.model.perceptual.vgg.stride if self.model.perceptual else 1
+        return torch.randint(stride, (2,), generator=self.random("shift", step)).tolist()
 
     def step(self, step: int) -> dict[str, Tensor]:
         """One step of Adam. Returns the terms of the loss, detached, on the device."""
@@ -141,7 +154,7 @@ class Trainer:
             group["lr"] = rate_at(
                 step, chosen.steps or 1, self.per_epoch, chosen.learning_rate, chosen.schedule
             )
-        terms = self.terms(self.batch(step), self.random("noise", step))
+        terms = self.terms(self.batch(step), self.random("noise", step), self.shift(step))
         self.optimizer.zero_grad(set_to_none=True)
         terms["loss"].backward()
         self.optimizer.step()

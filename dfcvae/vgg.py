@@ -105,6 +105,11 @@ class VGGFeatures(nn.Module):
         """Stays in eval whatever ``mode`` says: a loss network must not move while it measures."""
         return super().train(False)
 
+    @property
+    def stride(self) -> int:
+        """Pixels from one feature of the deepest layer to the next: 4 at relu3_1, 16 at relu5_1."""
+        return 2 ** sum(isinstance(layer, nn.MaxPool2d) for layer in self.trunk)
+
     def normalise(self, x: Tensor) -> Tensor:
         """RGB in [0, 1] -> the scale that the weights were trained on."""
         return (x - self.mean) / self.std

@@ -17,7 +17,6 @@ divided by its mean activation, as in the "normalised VGG" of Gatys, Ecker and B
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import time
 from pathlib import Path
@@ -28,6 +27,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from dfcvae.files import record_checksum, sha256
 from dfcvae.vgg import build_layers
 
 WIDTHS = (16, 32, 64, 128, 128)
@@ -225,10 +225,8 @@ def save(trunk: nn.Sequential, path: Path, note: str) -> None:
     metadata = {"name": "mini VGG", "arch": "vgg19", "mean": json.dumps(MEAN), "std": json.dumps(STD)}
     path.parent.mkdir(parents=True, exist_ok=True)
     save_file(tensors, path, metadata | {"trained": note})
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    sums = {path.name: {"sha256": digest, "bytes": path.stat().st_size}}
-    (path.parent / "checksums.json").write_text(json.dumps(sums, indent=2) + "\n", encoding="utf-8")
-    print(f"{path.name}: {path.stat().st_size / 1e6:.2f} MB, sha256 {digest}")
+    record_checksum(path)
+    print(f"{path.name}: {path.stat().st_size / 1e6:.2f} MB, sha256 {sha256(path)}")
 
 
 def main() -> None:

@@ -53,7 +53,7 @@ def interrupt_in(monkeypatch, step: int) -> None:
     def cut(self, number):
         if number != step:
             return whole(self, number)
-        self.terms(self.batch(number), self.random("noise", number))["loss"].backward()
+        self.terms(self.batch(number), self.random("noise", number), self.shift(number))["loss"].backward()
         raise PowerCut
 
     monkeypatch.setattr(Trainer, "step", cut)
@@ -68,6 +68,33 @@ def same(a, b) -> bool:
     if isinstance(a, list):
         return len(a) == len(b) and all(map(same, a, b))
     return a == b
+
+
+# --- the shift of the loss network
+
+
+def test_both_pictures_move_together_below_the_stride_of_the_loss_network(images, monkeypatch):
+    model = DFCVAE("vae-123", features="random", image_size=32, latent_dim=4, channels=(4, 8))
+    trainer = Trainer(model, images, Settings(batch_size=4, steps=40), torch.device("cpu"))
+    shifts = {tuple(trainer.shift(step)) for step in range(200)}
+    assert shifts == {(down, across) for down in range(4) for across in range(4)}
+    assert trainer.shift(7) == trainer.shift(7)
+
+    seen = []
+    monkeypatch.setattr(
+        model.perceptual, "per_layer", lambda *pair: seen.append(pair) or {"relu1_1": pair[0].sum()}
+    )
+    x, noise = trainer.batch(0), trainer.random("noise", 0).get_state()
+    for shift in (0, 0), (3, 1):
+        trainer.terms(x, torch.Generator().set_state(noise), shift)
+    (still, target), (moved, moved_target) = seen
+    torch.testing.assert_close(moved, still.roll((3, 1), (2, 3)))
+    torch.testing.assert_close(moved_target, target.roll((3, 1), (2, 3)))
+
+
+def test_pixels_need_no_shift(build, images):
+    trainer = Trainer(build(), images, Settings(batch_size=4, steps=40), torch.device("cpu"))
+    assert {tuple(trainer.shift(step)) for step in range(20)} == {(0, 0)}
 
 
 # --- length and learning rate
@@ -432,8 +459,8 @@ def test_originals_stand_above_their_reconstructions(build, images, tmp_path, n)
 def broken_from(monkeypatch, step: int) -> None:
     whole = Trainer.terms
 
-    def terms(self, x, noise):
-        found = whole(self, x, noise)
+    def terms(self, x, noise, *shift):
+        found = whole(self, x, noise, *shift)
         self.calls = getattr(self, "calls", -1) + 1
         return (
             {k: v * math.nan if k in ("loss", "kl") else v for k, v in found.items()}

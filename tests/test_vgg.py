@@ -202,3 +202,12 @@ def test_auto_takes_the_cached_vgg_or_the_mini_one_and_never_downloads(
 def test_unknown_names_are_refused(options, words):
     with pytest.raises(ValueError, match=words):
         VGGFeatures(weights="random", **options)
+
+
+@pytest.mark.parametrize(
+    ("layers", "stride"), [(["relu1_1"], 1), (["relu3_1", "relu1_1"], 4), (["relu5_1"], 16)]
+)
+def test_stride_is_that_of_the_deepest_layer(layers, stride):
+    vgg = VGGFeatures(layers=layers, weights="mini")
+    deepest = min(features.shape[-1] for features in vgg(torch.rand(1, 3, 64, 64)).values())
+    assert vgg.stride == stride == 64 // deepest

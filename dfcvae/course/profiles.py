@@ -19,7 +19,7 @@ class Profile:
 
 PROFILES = {
     "smoke": Profile("smoke", faces=512, steps=6, batch_size=16, loss_network="mini"),
-    "cpu": Profile("cpu", faces=8_000, steps=1_600, batch_size=16, loss_network="auto"),
+    "cpu": Profile("cpu", faces=8_000, steps=2_000, batch_size=16, loss_network="auto"),
     "gpu": Profile("gpu", faces=50_000, steps=15_000, batch_size=64, loss_network="torchvision"),
 }
 

@@ -12,7 +12,7 @@ from dfcvae.drawing.figure import body, ears, head, wall
 from dfcvae.drawing.hair import hair_behind, hair_in_front, strands
 from dfcvae.drawing.textures import rgb
 
-DRAWING_VERSION = 5  # raise it whenever a pixel changes: caches of drawn faces carry it in their key
+DRAWING_VERSION = 6  # raise it whenever a pixel changes: caches of drawn faces carry it in their key
 
 
 def paint(factors: dict[str, Tensor], size: int) -> Tensor:

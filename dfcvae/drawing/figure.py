@@ -38,14 +38,13 @@ def pattern(kind: Tensor, table: Tensor, x: Tensor, y: Tensor) -> Tensor:
 
 
 def wall(canvas: Canvas) -> Tensor:
-    """The background: a lit wall with a pattern and the grain of its plaster."""
+    """The background: a lit wall with a pattern and the unevenness of its plaster."""
     looks, size = canvas.looks, canvas.size
     seed = looks["texture_seed"].flatten()
     steps = (torch.arange(size) + 0.5) * (2 / size) - 1
     x, y = steps.view(1, 1, -1), steps.view(1, -1, 1)
-    tone = pattern(looks["background_pattern"], WALL_PATTERNS, x, y).mul_(0.085)
-    tone += sheet(lattice(seed, 10, 40, salt=2), size).mul_(0.07)  # the linen's threads: down,
-    tone += sheet(lattice(seed, 40, 10, salt=3), size).mul_(0.07)  # and across
+    tone = pattern(looks["background_pattern"], WALL_PATTERNS, x, y).mul_(0.065)
+    tone += sheet(lattice(seed, 23, 23, salt=2), size).mul_(0.065)
     tone += (x * looks["light_x"] + y * looks["light_y"]) * (0.16 * looks["light_contrast"])
     colour = wheel(WALLS, looks["background_hue"])
     light = (0.35 + 0.75 * looks["background_lightness"]).unsqueeze(1)
