@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from dfcvae.drawing import DRAWING_VERSION, paint
-from dfcvae.drawing.factors import FACTOR_NAMES, FACTORS, sample_factors
+from dfcvae.drawing.factors import FACTOR_NAMES, FACTORS, OWN_STREAMS, factors_of_stream, sample_factors
 
 __all__ = [
     "ATTRIBUTE_NAMES",
@@ -32,7 +32,6 @@ __all__ = [
 
 SIZES = range(32, 257)
 SPLITS = ("train", "validation", "test")
-SPLIT_STREAMS = 2**40
 CHUNK_PIXELS = 2**17  # faces painted at a time: few enough to stay in the processor's cache
 ATTRIBUTE_NAMES = (
     "Bald",
@@ -138,12 +137,14 @@ def _each(work: Callable[[int], None], starts: range) -> None:
 def split_factors(split: str, n: int, distribution: str = "correlated", seed: int = 0) -> Tensor:
     """Factors of one split, from a random stream of its own, so that splits share no face. -> float32 (n, F)
 
-    The streams are not those of small seeds, which are left to `sample_factors`. ValueError for another
-    split.
+    `sample_factors` has other streams, so it never gives these faces. Another n gives other faces. ValueError
+    for another split, or a seed for which there is no stream.
     """
     if split not in SPLITS:
         raise ValueError(f"unknown split {split!r}: take one of {', '.join(SPLITS)}")
-    return sample_factors(n, SPLIT_STREAMS + len(SPLITS) * seed + SPLITS.index(split), distribution)
+    if not 0 <= seed < OWN_STREAMS // len(SPLITS):
+        raise ValueError(f"seed {seed} found: take a whole number from 0 to {OWN_STREAMS // len(SPLITS) - 1}")
+    return factors_of_stream(n, len(SPLITS) * seed + SPLITS.index(split), distribution)
 
 
 def _by_name(factors: Tensor | dict) -> dict[str, Tensor]:

@@ -73,13 +73,13 @@ def convert_weights(layer_weights: Mapping[str, float], scales: Mapping[str, flo
 def calibrate(vgg: VGGFeatures) -> dict[str, float]:
     """Layer weights under which two different faces lie at distance 1 in every layer, on average.
 
-    A calibration on a fixed batch, not a conversion: 64 drawn faces (independent factors, seed 0,
-    64 x 64) are compared each with the next, w_l = 1 / mean squared difference of Phi_l. It makes one
-    weight usable with any loss network, whatever the scale of its features.
+    A calibration on a fixed batch, not a conversion: 64 drawn training faces (independent
+    factors, 64 x 64) are compared each with the next, w_l = 1 / mean squared difference of Phi_l. It makes
+    one weight usable with any loss network, whatever the scale of its features.
     """
     from dfcvae import faces
 
-    x = faces.draw(faces.sample_factors(64, seed=0, distribution="independent"), size=64).float() / 255
+    x = faces.draw(faces.split_factors("train", 64, distribution="independent"), size=64).float() / 255
     features = vgg(x.to(vgg.mean.device))
     energy = {layer: (phi - phi.roll(1, dims=0)).square().mean().item() for layer, phi in features.items()}
     silent = [layer for layer, value in energy.items() if not value > 0]

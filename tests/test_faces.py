@@ -245,6 +245,14 @@ def test_texture_is_random_and_has_periods_of_three_pixels_or_more():
 # --- splits ---
 
 
+@pytest.mark.parametrize("seed", [0, 1, 2, 5, 2**31 - 1])
+def test_no_seed_of_ones_own_gives_the_faces_of_a_split(seed):
+    """The generator reads 32 bits of its seed: a stream numbered 2^40 + 2 is that of seed 2."""
+    own = faces.sample_factors(400, seed=seed)
+    for split in ("train", "validation", "test"):
+        assert not (faces.split_factors(split, 400) == own).all(dim=1).any()
+
+
 def test_splits_share_no_face_and_repeat_exactly():
     prints = []
     for split in ("train", "validation", "test"):
@@ -294,6 +302,9 @@ def test_unknown_distribution_split_and_number_are_refused():
         (lambda: faces.sample_factors(1, 0, "celeba"), "unknown distribution"),
         (lambda: faces.sample_factors(-1, 0), "-1 faces"),
         (lambda: faces.split_factors("valid", 1), "unknown split"),
+        (lambda: faces.split_factors("test", 1, seed=2**31), "seed 2147483648"),
+        (lambda: faces.sample_factors(1, seed=2**31), "seed 2147483648"),
+        (lambda: faces.sample_factors(1, seed=-1), "seed -1"),
     ):
         with pytest.raises(ValueError, match=message):
             call()

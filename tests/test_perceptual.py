@@ -187,7 +187,7 @@ def test_conversion_for_scales_that_round(vgg_tensors, tmp_path, pair):
 
 def test_calibration_puts_two_drawn_faces_at_distance_one_in_every_layer(vgg):
     weights = calibrate(vgg)
-    x = faces.draw(faces.sample_factors(64, seed=0, distribution="independent"), size=64).float() / 255
+    x = faces.draw(faces.split_factors("train", 64, distribution="independent"), size=64).float() / 255
     terms = PerceptualLoss(vgg, "mean", weights).per_layer(x, x.roll(1, dims=0))
     assert [term.item() for term in terms.values()] == pytest.approx([1.0] * 3, rel=1e-4)
     assert len(set(weights.values())) == 3

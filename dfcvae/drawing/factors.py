@@ -124,18 +124,30 @@ CHANCES = {
 }
 
 
+OWN_STREAMS = (
+    2**31
+)  # streams of random numbers below belong to the splits of the data set, the others to seeds
+
+
 def sample_factors(n: int, seed: int, distribution: str = "correlated") -> Tensor:
     """Factors of n faces, always consistent: no bangs under a hat. -> float32 (n, F), columns `FACTOR_NAMES`.
 
     distribution: "correlated" has CelebA-like imbalance and dependence, "independent" tosses every coin
-    by itself. Skin tone is uniform and independent of all else in both. ValueError for another
-    distribution or n < 0.
+    by itself. Skin tone is uniform and independent of all else in both. No seed gives a face of the splits
+    that `load` draws. ValueError for another distribution, n < 0, or a seed that is not 0 to 2^31 - 1.
     """
+    if not 0 <= seed < OWN_STREAMS:
+        raise ValueError(f"seed {seed} found: take a whole number from 0 to {OWN_STREAMS - 1}")
+    return factors_of_stream(n, OWN_STREAMS + seed, distribution)
+
+
+def factors_of_stream(n: int, stream: int, distribution: str) -> Tensor:
+    """As `sample_factors`, from a random stream below 2^32: the generator reads no higher bits."""
     if distribution not in CHANCES:
         raise ValueError(f"unknown distribution {distribution!r}: take one of {', '.join(CHANCES)}")
     if n < 0:
         raise ValueError(f"{n} faces asked for: take 0 or more")
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(stream)
 
     def uniform(low: float = 0.0, high: float = 1.0) -> Tensor:
         return torch.rand(n, generator=generator) * (high - low) + low
