@@ -17,7 +17,7 @@ from torch import Tensor, nn
 import dfcvae
 from dfcvae.datasets import Images
 from dfcvae.dfc import DFCVAE
-from dfcvae.files import write_whole
+from dfcvae.files import checksum, write_whole
 from dfcvae.hardware import describe
 from dfcvae.vae import VAE
 
@@ -39,19 +39,34 @@ def save_checkpoint(
     write_whole(out / CHECKPOINT, lambda part: torch.save(state, part))
 
 
-def read_checkpoint(out: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
-    """The checkpoint of a run folder; nothing in it is executed. Raises FileNotFoundError or ValueError."""
+def refuse_broken_weights(model: nn.Module, step: int) -> None:
+    """A loss is that of the weights before its step, so a number does not vouch for what the step made."""
+    broken = [name for name, tensor in model.state_dict().items() if not torch.isfinite(tensor).all()]
+    if broken:
+        raise FloatingPointError(
+            f"{broken[0]} holds NaN or infinity after step {step}: lower the learning rate; a checkpoint in "
+            "the run folder, if there is one, is from before."
+        )
+
+
+def read_checkpoint(out: Path) -> dict[str, Any]:
+    """The checkpoint of a run folder, on the CPU; nothing in it is executed.
+
+    Raises FileNotFoundError or ValueError, and OSError for what the disk does.
+    """
     path = Path(out) / CHECKPOINT
     if not path.is_file():
         raise FileNotFoundError(f"{str(out)!r} holds no {CHECKPOINT}: give the --out folder of a training.")
     try:
-        state = torch.load(path, map_location=device, weights_only=True)
+        state = torch.load(path, map_location="cpu", weights_only=True)
         return {key: state[key] for key in ("step", "seconds", "model", "optimizer")}
     except pickle.UnpicklingError:
         raise ValueError(
             f"{str(path)!r} is no checkpoint of a training (it is damaged, or holds more than tensors and "
             "numbers, and nothing in it was run): train again."
         ) from None
+    except (OSError, MemoryError):
+        raise
     except Exception as error:  # torch.load raises what the damage happens to hit
         reason = (str(error).strip() or type(error).__name__).splitlines()[0][:120]
         raise ValueError(f"{str(path)!r} is no checkpoint of a training ({reason}): train again.") from None
@@ -82,6 +97,7 @@ def describe_run(
     described |= {"channels": list(model.channels), "alpha": model.alpha, "beta": model.beta}
     described |= {"features": model.features_name, "layer_weights": layer_weights}
     data = {"name": images.name, "split": images.split, "images": len(images), "size": model.image_size}
+    data["checksum"] = checksum(images.pixels[torch.linspace(0, len(images) - 1, 64).long()])
     machine = {"device": describe(device), "torch": torch.__version__, "dfcvae": dfcvae.__version__}
     return {"model": described, "data": data, "training": training, "machine": machine}
 
@@ -91,19 +107,19 @@ def refuse_other_settings(out: Path, old: dict[str, Any], new: dict[str, Any]) -
     for section in ("model", "data", "training"):
         for key in new[section]:
             before, after = old[section].get(key), new[section][key]
-            if key not in MAY_CHANGE and not _same(before, after):
+            if key not in MAY_CHANGE and not same_setting(before, after):
                 raise ValueError(
                     f"{str(out)!r} holds a run with {key} = {before}, asked for was {after}: "
                     "give the same settings to go on with it, or another folder to start anew."
                 )
 
 
-def _same(before: Any, after: Any) -> bool:
-    """Equal; numbers to a part in a thousand, because calibrated weights round differently by machine."""
+def same_setting(before: Any, after: Any) -> bool:
+    """Equal; weights of layers to a part in a thousand: calibrated ones round differently by machine."""
     if isinstance(before, dict) and isinstance(after, dict):
-        return before.keys() == after.keys() and all(_same(before[key], after[key]) for key in after)
-    if isinstance(before, float) and isinstance(after, float):
-        return math.isclose(before, after, rel_tol=1e-3)
+        return before.keys() == after.keys() and all(
+            math.isclose(before[key], after[key], rel_tol=1e-3) for key in after
+        )
     return before == after
 
 
@@ -129,7 +145,7 @@ def load_run(out: str | Path, device: torch.device | str = "cpu") -> VAE:
             f"{str(Path(out) / CONFIG)!r} describes no model ({error!r}): train again."
         ) from None
     with telling_what_does_not_fit(Path(out)):
-        vae.load_state_dict(read_checkpoint(Path(out), device)["model"])
+        vae.load_state_dict(read_checkpoint(Path(out))["model"])
     return vae.to(device).eval()
 
 
@@ -164,12 +180,11 @@ class MetricsWriter:
         Raises FloatingPointError, naming the term, where a mean is no number.
         """
         means = {name: torch.stack([term[name].float() for term in terms]).mean().item() for name in terms[0]}
-        for name, value in means.items():
-            if not math.isfinite(value):
-                raise FloatingPointError(
-                    f"{name} is {value} between steps {self.step} and {step}: lower the learning rate; "
-                    "the last checkpoint in the run folder is from before."
-                )
+        if not all(map(math.isfinite, means.values())):
+            raise FloatingPointError(
+                f"{_first_broken(terms)} is no number between steps {self.step} and {step}: lower the "
+                "learning rate; a checkpoint in the run folder, if there is one, is from before."
+            )
         seconds = time.perf_counter() - start
         speed = (step - self.step) * self.batch_size / max(seconds - self.seconds, 1e-9)
         line = {"step": step, "epoch": step / self.per_epoch, "images": step * self.batch_size}
@@ -180,3 +195,8 @@ class MetricsWriter:
     def append(self, line: dict[str, float]) -> None:
         with self.path.open("a") as file:
             file.write(json.dumps(line) + "\n")
+
+
+def _first_broken(terms: list[dict[str, Tensor]]) -> str:
+    """The first term that is no number, a part of the loss before the loss itself."""
+    return next(name for term in terms for name in reversed(term) if not torch.isfinite(term[name]).all())

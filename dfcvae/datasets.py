@@ -5,6 +5,7 @@ Photographs are decoded once and faces are drawn once; both are kept as packs (p
 
 from __future__ import annotations
 
+import operator
 import os
 import sys
 import warnings
@@ -93,7 +94,11 @@ def _table(what: str, table: Tensor, names: tuple[str, ...], count: int) -> Tens
 
 
 def _rows(index: Index, count: int) -> slice | Sequence[int] | Tensor:
-    if not isinstance(index, int):
+    if getattr(index, "ndim", 0):
+        return index
+    try:
+        index = operator.index(index)  # an int of Python, numpy or torch
+    except TypeError:
         return index
     if not -count <= index < count:
         raise IndexError(f"there is no picture {index}: expected {-count} to {count - 1}")
@@ -131,9 +136,9 @@ def load(
     name: "faces", drawn here, from one `distribution` ("correlated" or "independent"); "celeba", the centre
     148 pixels of the copy in `root`, in any of three layouts (celeba.py); "folder", the centre squares of all
     pictures below `root`, split 80 / 10 / 10 by a hash of their paths (photographs.py).
-    split: "train", "validation" or "test". n: the first n that can be read, or all if there are fewer.
-    Without it, photographs come complete and faces in the number of the profile, a tenth of it for validation
-    and test.
+    split: "train", "validation" or "test". n: the first n that can be read, or all if there are fewer; of
+    drawn faces n, and other ones for another n. Without it, photographs come complete and faces in the number
+    of the profile, a tenth of it for validation and test.
 
     The first call draws or decodes, with a progress bar, into `cache_dir`; later ones map the result into
     memory. Files that cannot be read are passed over, and named in a warning at every call. Raises ValueError

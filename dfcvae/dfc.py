@@ -43,7 +43,9 @@ PRESETS = {
     "pixel": Preset((), beta=10.0),
     "vae-123": Preset(VAE_123, beta=1000.0),
     "vae-345": Preset(VAE_345, beta=1000.0),
-    # The paper's: alpha = 1, beta = 0.5 on the raw features of its VGG-19 in Caffe's scale.
+    # The paper's numbers, alpha = 1 and beta = 0.5, on the raw features of whatever network they meet. The
+    # paper's was VGG-19 in Caffe's scale, pixels of 0 to 255; features of a network with normalised input
+    # are much smaller, and then the KL wins and z is left unused.
     "paper-123": Preset(VAE_123, beta=0.5, reduction="paper", calibrated=False),
     "paper-345": Preset(VAE_345, beta=0.5, reduction="paper", calibrated=False),
 }
@@ -54,8 +56,8 @@ class DFCVAE(VAE):
 
     preset: "vae-123" | "vae-345" | "pixel" (the plain VAE: summed squared error of pixels), or the paper's
     weights as "paper-123" | "paper-345". alpha, beta: in place of the preset's. features: the loss
-    network, as ``VGGFeatures(weights=...)``, or a VGGFeatures of one's own. layer_weights: in place of the
-    calibrated ones. image_size, latent_dim, channels: as for ``VAE``.
+    network, as ``VGGFeatures(weights=...)``, or a VGGFeatures of one's own. layer_weights: in place of
+    these layers' calibrated ones. image_size, latent_dim, channels: as for ``VAE``.
 
     The loss network is in no ``state_dict()`` and in no ``parameters()``.
     """
@@ -94,9 +96,10 @@ class DFCVAE(VAE):
 
         This is the form in which weights of different programs compare; the scale of Phi still matters.
         """
+        beta = self.beta / self.alpha if self.alpha else math.inf
         if self.perceptual is None:
-            return {"pixels": self.beta / self.alpha * 3 * self.image_size**2}
-        factor = REDUCTIONS[self.perceptual.reduction] * self.beta / self.alpha
+            return {"pixels": beta * 3 * self.image_size**2}
+        factor = REDUCTIONS[self.perceptual.reduction] * beta
         return {layer: factor * weight for layer, weight in self.perceptual.layer_weights.items()}
 
     def loss_function(self, out: VAEOutput, x: Tensor) -> dict[str, Tensor]:
@@ -122,6 +125,6 @@ def _perceptual(
     preset: Preset, features: str | Path | VGGFeatures, layer_weights: Mapping[str, float] | None
 ) -> PerceptualLoss:
     vgg = features if isinstance(features, VGGFeatures) else VGGFeatures("vgg19", preset.layers, features)
-    if layer_weights is None and preset.calibrated:
-        layer_weights = calibrate(vgg)
+    if preset.calibrated:
+        layer_weights = calibrate(vgg) | dict(layer_weights or {})
     return PerceptualLoss(vgg, preset.reduction, layer_weights)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import torch
@@ -37,16 +37,36 @@ def pick_precision(device: torch.device, precision: str = "auto") -> str:
 def _computes_bf16(device: torch.device) -> bool:
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
-    return (
-        device.type == "cpu"
-        and torch.backends.mkldnn.is_available()
-        and torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    )
+    return device.type == "cpu" and _cpu_has_bf16() and _trains_in_bf16()
+
+
+def _cpu_has_bf16() -> bool:
+    """Instructions for products of bf16: oneDNN takes more processors, and is slow or fails on them."""
+    checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return any(getattr(torch.cpu, name, bool)() for name in checks)
+
+
+def _trains_in_bf16() -> bool:
+    """Whether a convolution runs forwards and backwards; some processors have the one and not the other."""
+    x, kernel = torch.ones(1, 1, 4, 4, requires_grad=True), torch.ones(1, 1, 3, 3, requires_grad=True)
+    try:
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            torch.conv2d(x, kernel).sum().backward()
+    except RuntimeError:
+        return False
+    return True
 
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager:
     """Convolutions and products in ``precision``; on fp32 it does nothing."""
-    return torch.autocast(device.type, dtype=PRECISIONS[precision], enabled=precision != "fp32")
+    if precision == "fp32":
+        return nullcontext()
+    return torch.autocast(device.type, dtype=PRECISIONS[precision])
+
+
+def layout(device: torch.device) -> torch.memory_format:
+    """How pictures lie in memory: channels last is faster, but MPS has got its batch norm wrong."""
+    return torch.contiguous_format if device.type == "mps" else torch.channels_last
 
 
 def available_threads() -> int:

@@ -12,7 +12,8 @@ SCHEDULES = ("cosine", "halve", "constant")
 class Settings:
     """How to train. learning_rate is Adam's, as in the paper, which halves it every epoch ("halve").
 
-    flip mirrors half of the images, for photographs. precision: "auto", "bf16" or "fp32".
+    flip mirrors half of the images, for photographs. shift moves both pictures round together before the
+    loss network looks (``Trainer.shift``); the paper did not. precision: "auto", "bf16" or "fp32".
     log_every, preview_every: steps between lines of metrics.jsonl, and between pictures with a checkpoint.
     """
 
@@ -20,6 +21,7 @@ class Settings:
     learning_rate: float = 5e-4
     schedule: str = "cosine"
     flip: bool = False
+    shift: bool = True
     seed: int = 0
     precision: str = "auto"
     log_every: int = 10

@@ -1,8 +1,4 @@
-"""The training loop: ``train(model, images, out="runs/demo", steps=300)``.
-
-Everything random is a function of the seed and the step: the order of the images of the epoch, the
-noise of z and the shift of the step. So a run that was interrupted goes on as if it had not been.
-"""
+"""Training: ``train(model, images, out="runs/demo", steps=300)``; its steps stand in ``trainer.py``."""
 
 from __future__ import annotations
 
@@ -10,35 +6,17 @@ import copy
 import math
 import statistics
 import time
-from collections.abc import Sequence
+import warnings
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor
-
-from dfcvae import pictures
-from dfcvae.checkpoint import (
-    CHECKPOINT,
-    MetricsWriter,
-    describe_run,
-    read_checkpoint,
-    read_config,
-    read_metrics,
-    refuse_other_settings,
-    save_checkpoint,
-    telling_what_does_not_fit,
-    write_config,
-    write_metrics,
-)
+from dfcvae.checkpoint import CHECKPOINT, describe_run, read_config, read_metrics, refuse_other_settings
 from dfcvae.datasets import Images
 from dfcvae.dfc import DFCVAE
-from dfcvae.hardware import autocast, pick_device, pick_precision
-from dfcvae.settings import Settings, rate_at
-
-STREAMS = ("order", "flip", "noise", "shift", "preview", "validation")  # of random numbers, each its own
-PREVIEWED, VALIDATED = 16, 512  # images in reconstructions.png; at most, behind a validation figure
+from dfcvae.hardware import pick_device
+from dfcvae.settings import Settings
+from dfcvae.trainer import Trainer, check_size
 
 
 @dataclass
@@ -71,12 +49,15 @@ def train(
     when the loss is no number, naming steps and term.
     """
     trainer = Trainer(model, images, Settings(**settings), pick_device(device))
+    if validation is not None:
+        check_size(model, validation)
     out = Path(out)
     stored = read_config(out) if (out / CHECKPOINT).is_file() else None
     trainer.settings = _with_length(trainer, stored)
     config = describe_run(model, images, asdict(trainer.settings), trainer.device)
     if stored:
         refuse_other_settings(out, stored, config)
+        _warn_of_another_curve(out, stored["training"], config["training"])
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -97,141 +78,6 @@ def steps_in(minutes: float, model: DFCVAE, images: Images, device: str = "auto"
     return max(1, int(60 * minutes / statistics.median(seconds[4:])))
 
 
-class Trainer:
-    """A training under way: model, optimizer, and the images of each step."""
-
-    def __init__(self, model: DFCVAE, images: Images, settings: Settings, device: torch.device) -> None:
-        _check_images(model, images, settings)
-        self.settings = replace(settings, precision=pick_precision(device, settings.precision))
-        self.model = model.to(device, memory_format=torch.channels_last)
-        self.images, self.device = images, device
-        self.per_epoch = len(images) // settings.batch_size
-        self.optimizer = torch.optim.Adam(
-            model.parameters(), settings.learning_rate, fused=device.type != "mps"
-        )
-        self._epoch, self._order = -1, torch.empty(0)
-
-    def random(self, stream: str, number: int) -> torch.Generator:
-        """The random numbers of one purpose and one step, the same on every device."""
-        base = self.settings.seed * len(STREAMS) + STREAMS.index(stream)
-        return torch.Generator().manual_seed((base * 1_000_003 + number) % 2**63)
-
-    def batch(self, step: int) -> Tensor:
-        """The images of a step: float (B, 3, S, S) in [0, 1] on the device. Every epoch has a new order."""
-        epoch, place = divmod(step, self.per_epoch)
-        if epoch != self._epoch:
-            self._order = torch.randperm(len(self.images), generator=self.random("order", epoch))
-            self._epoch = epoch
-        size = self.settings.batch_size
-        x = self.images.pixels[self._order[place * size : (place + 1) * size]].to(self.device)
-        x = x.to(memory_format=torch.channels_last).float().div_(255)
-        if self.settings.flip:
-            mirrored = torch.rand(size, generator=self.random("flip", step)).to(self.device) < 0.5
-            x = torch.where(mirrored.view(-1, 1, 1, 1), x.flip(-1), x)
-        return x
-
-    def terms(self, x: Tensor, noise: torch.Generator, shift: Sequence[int] = (0, 0)) -> dict[str, Tensor]:
-        """The terms of the loss on x, both pictures moved round by ``shift`` pixels before the loss."""
-        with autocast(self.device, self.settings.precision):
-            out = self.model(x, generator=noise)
-            moved = out._replace(reconstruction=out.reconstruction.roll(shift, (2, 3)))
-            return self.model.loss_function(moved, x.roll(shift, (2, 3)))
-
-    def shift(self, step: int) -> list[int]:
-        """Pixels down and across, anew at each step, below the stride of the loss network.
-
-        Its deep features are read at every fourth pixel (relu3_1) and always the same ones, and a decoder
-        learns to please these: it draws a lattice of that period. No pixel is privileged when both
-        pictures move together.
-        """
-        stride = self.model.perceptual.vgg.stride if self.model.perceptual else 1
-        return torch.randint(stride, (2,), generator=self.random("shift", step)).tolist()
-
-    def step(self, step: int) -> dict[str, Tensor]:
-        """One step of Adam. Returns the terms of the loss, detached, on the device."""
-        chosen = self.settings
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate_at(
-                step, chosen.steps or 1, self.per_epoch, chosen.learning_rate, chosen.schedule
-            )
-        terms = self.terms(self.batch(step), self.random("noise", step), self.shift(step))
-        self.optimizer.zero_grad(set_to_none=True)
-        terms["loss"].backward()
-        self.optimizer.step()
-        return {name: term.detach() for name, term in terms.items()}
-
-    def run(self, out: Path, config: dict[str, Any], validation: Images | None, progress: bool) -> None:
-        """Train from the folder's checkpoint, or from the start, to the last step."""
-        first, before = self._resume(out) if (out / CHECKPOINT).is_file() else (0, 0.0)
-        if first > self.settings.steps:
-            raise ValueError(
-                f"{str(out)!r} holds a run of {first} steps, asked for were {self.settings.steps}: "
-                "ask for at least as many, or give another folder to start anew."
-            )
-        write_config(out, config)
-        write_metrics(out, read_metrics(out, up_to_step=first))
-        if first < self.settings.steps:
-            self._loop(out, validation, first, before, progress)
-
-    def _resume(self, out: Path) -> tuple[int, float]:
-        state = read_checkpoint(out, self.device)
-        with telling_what_does_not_fit(out):
-            self.model.load_state_dict(state["model"])
-            self.optimizer.load_state_dict(state["optimizer"])
-        return state["step"], state["seconds"]
-
-    def _loop(self, out: Path, validation: Images | None, first: int, before: float, progress: bool) -> None:
-        from tqdm import tqdm
-
-        chosen, start, seen = self.settings, time.perf_counter() - before, []
-        writer = MetricsWriter(out, self.per_epoch, chosen.batch_size, first, before)
-        self.model.train()
-        with tqdm(total=chosen.steps, initial=first, unit="step", desc=out.name, disable=not progress) as bar:
-            for done in range(first + 1, chosen.steps + 1):
-                seen.append(self.step(done - 1))
-                bar.update()
-                saving = done % chosen.preview_every == 0 or done == chosen.steps
-                if not saving and done % chosen.log_every:
-                    continue
-                line, seen = writer.line(done, start, seen, self.optimizer.param_groups[0]["lr"]), []
-                bar.set_postfix_str(_summary(line))
-                if saving:
-                    pause = time.perf_counter()
-                    self._preview(out, validation or self.images)
-                    line |= self.validate(validation) if validation else {}
-                    start += time.perf_counter() - pause
-                writer.append(line)
-                if saving:
-                    save_checkpoint(out, self.model, self.optimizer, done, time.perf_counter() - start)
-
-    @torch.no_grad()
-    def _preview(self, out: Path, images: Images) -> None:
-        """reconstructions.png: originals above their reconstructions; samples.png: from the prior."""
-        self.model.eval()
-        x = images.float(slice(0, PREVIEWED)).to(self.device)
-        blank = x.new_ones(-len(x) % 8, *x.shape[1:])  # white, so that every row is a whole one
-        originals, rebuilt = torch.cat([x, blank]), torch.cat([self.model.generate(x), blank])
-        pairs = torch.cat(
-            [half for rows in zip(originals.split(8), rebuilt.split(8), strict=True) for half in rows]
-        )
-        pictures.save_png(out / "reconstructions.png", pictures.grid(pairs, columns=8, zoom=2))
-        samples = self.model.sample(32, generator=self.random("preview", 0))
-        pictures.save_png(out / "samples.png", pictures.grid(samples, columns=8, zoom=2))
-        self.model.train()
-
-    @torch.no_grad()
-    def validate(self, images: Images) -> dict[str, float]:
-        """The training's own loss, weights and all, on other images (the first 512), in eval mode."""
-        self.model.eval()
-        sums, count = {"loss": 0.0, "kl": 0.0, "reconstruction": 0.0}, min(VALIDATED, len(images))
-        for first in range(0, count, 64):
-            x = images.float(slice(first, min(first + 64, count))).to(self.device)
-            terms = self.terms(x.to(memory_format=torch.channels_last), self.random("validation", first))
-            sums = {name: total + terms[name].item() * len(x) for name, total in sums.items()}
-        self.model.train()
-        return {f"validation_{name}": total / count for name, total in sums.items()}
-
-
 def _with_length(trainer: Trainer, stored: dict[str, Any] | None) -> Settings:
     """Settings whose length is a number of steps; a run that goes on keeps the steps of its minutes."""
     chosen = trainer.settings
@@ -248,20 +94,10 @@ def _with_length(trainer: Trainer, stored: dict[str, Any] | None) -> Settings:
     return replace(chosen, steps=steps, preview_every=chosen.preview_every or math.ceil(steps / 8))
 
 
-def _check_images(model: DFCVAE, images: Images, settings: Settings) -> None:
-    if not 2 <= settings.batch_size <= len(images):
-        raise ValueError(
-            f"batch_size is {settings.batch_size}: expected 2 to {len(images)}, the number of images."
+def _warn_of_another_curve(out: Path, before: dict[str, Any], now: dict[str, Any]) -> None:
+    if now["schedule"] == "cosine" and before["steps"] < now["steps"]:
+        warnings.warn(
+            f"{str(out)!r} was begun for {before['steps']} steps and goes on to {now['steps']}: the cosine "
+            "of its learning rate is now that of the longer run, so the result is not that of either.",
+            stacklevel=3,
         )
-    if images.pixels.shape[-1] != model.image_size:
-        raise ValueError(
-            f"the images are {images.pixels.shape[-1]} pixels wide and the model {model.image_size}: "
-            f"load them with size={model.image_size}."
-        )
-
-
-def _summary(line: dict[str, float]) -> str:
-    return (
-        f"{line['images_per_second']:.0f} images/s, loss {line['loss']:.1f}, "
-        f"kl {line['kl']:.1f} nats, reconstruction {line['reconstruction']:.4g}"
-    )

@@ -35,9 +35,14 @@ class UpsampleConv2d(nn.Conv2d):
         c_out, c_in = self.weight.shape[:2]
         taps = self.weight.permute(0, 2, 3, 1).reshape(c_out, 9, c_in)
         kernels = (self.fold @ taps).view(4 * c_out, 2, 2, c_in).permute(0, 3, 1, 2)
-        with torch.autocast(h.device.type, enabled=False):  # on the CPU it would pad in float32
+        with torch.autocast("cpu", enabled=False):  # which would pad in float32
             h = F.pad(h, (1, 1, 1, 1), mode="replicate")
         # each pair of neighbours gives the 2 x 2 outputs that lie between their centres
         h = F.conv2d(h, kernels, self.bias.repeat_interleave(4))  # -> (N, 4 c_out, H + 1, W + 1)
         h = F.pixel_shuffle(h, 2)[..., 1:-1, 1:-1]
-        return h.contiguous(memory_format=torch.channels_last)  # batch norm is slow on a crop
+        return h.contiguous(memory_format=self._layout())  # batch norm is slow on a crop
+
+    def _layout(self) -> torch.memory_format:
+        """That of the weights, as for any convolution."""
+        plain = self.weight.is_contiguous()
+        return torch.contiguous_format if plain else torch.channels_last

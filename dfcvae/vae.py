@@ -75,13 +75,13 @@ class VAE(nn.Module):
         """Images (N, 3, S, S) in [0, 1] from z (N, latent_dim)."""
         if z.ndim != 2 or z.shape[1] != self.latent_dim:
             raise ValueError(f"z is {tuple(z.shape)}: expected (N, {self.latent_dim}).")
-        h = self.from_z(z).view(-1, self.channels[-1], self.grid, self.grid)
+        h = self.from_z(z.to(self.from_z.weight.dtype)).view(-1, self.channels[-1], self.grid, self.grid)
         return torch.sigmoid(self.decoder(h).float())
 
     def reparameterize(self, mu: Tensor, log_var: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """z = mu + exp(log_var / 2) * epsilon, epsilon ~ N(0, I); Kingma and Welling, section 2.4.
 
-        ``generator`` draws epsilon on its own device, so the same seed gives the same z on every device.
+        ``generator`` draws epsilon on its own device: one of the CPU gives the same z on every device.
         """
         device = mu.device if generator is None else generator.device
         epsilon = torch.randn(mu.shape, generator=generator, device=device, dtype=mu.dtype).to(mu.device)

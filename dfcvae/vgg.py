@@ -151,7 +151,7 @@ def _forget_counters(vgg: nn.Module, incompatible) -> None:
 
 
 def _random_trunk(arch: str, last: str, seed: int) -> nn.Sequential:
-    torch.manual_seed(seed)
+    torch.random.default_generator.manual_seed(seed)  # that of the CPU alone
     trunk = build_layers(arch, last)
     for layer in trunk:
         if isinstance(layer, nn.Conv2d):

@@ -10,6 +10,7 @@ import zipfile
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -495,3 +496,11 @@ def test_the_cache_is_where_the_environment_says(monkeypatch, tmp_path):
     assert datasets.cache_dir() == tmp_path / "cache"
     monkeypatch.delenv("DFCVAE_CACHE")
     assert datasets.cache_dir().name == "dfcvae"
+
+
+@pytest.mark.parametrize("index", [3, np.int64(3), torch.tensor(3), torch.randperm(9)[0] * 0 + 3])
+def test_any_whole_number_is_an_index(index):
+    images = Images(torch.arange(9, dtype=torch.uint8).view(9, 1, 1, 1).expand(9, 3, 8, 8).contiguous())
+    assert images[index].pixels.shape == (1, 3, 8, 8) and images.float(index).shape == (1, 3, 8, 8)
+    assert images[index].pixels[0, 0, 0, 0] == 3
+    assert len(images[torch.tensor([3])]) == len(images[[3]]) == 1

@@ -1,5 +1,7 @@
 """DFC-VAE: the presets, the terms of the loss and their weights, and what is not in a checkpoint."""
 
+import math
+
 import pytest
 import torch
 
@@ -190,3 +192,14 @@ def test_every_preset_starts_from_the_same_vae(build):
 def test_unknown_preset_is_refused():
     with pytest.raises(ValueError, match="unknown preset 'vae-12': expected one of pixel, vae-123, vae-345"):
         DFCVAE("vae-12", features="random")
+
+
+def test_without_a_weight_on_kl_the_features_weigh_infinitely_more():
+    weights = DFCVAE("pixel", alpha=0).effective_weights
+    assert weights == {"pixels": math.inf}
+
+
+def test_layer_weights_replace_only_those_that_they_name():
+    calibrated = DFCVAE("vae-123", features="mini").perceptual.layer_weights
+    changed = DFCVAE("vae-123", features="mini", layer_weights={"relu1_1": 7.0}).perceptual.layer_weights
+    assert changed == calibrated | {"relu1_1": 7.0}

@@ -244,3 +244,12 @@ def test_evaluate_takes_one_image_and_refuses_none(vae, images):
     assert figures["images"] == 1 and math.isfinite(statistics.fmean(figures["power_ratio"]))
     with pytest.raises(ValueError, match="no images to evaluate"):
         evaluate(vae, Images(torch.zeros(0, 3, 32, 32, dtype=torch.uint8)))
+
+
+def test_model_is_in_training_mode_again_when_somebody_looks_at_one_batch_only():
+    model = VAE(32, 4, (4, 6)).train()
+    images = Images(torch.zeros(6, 3, 32, 32, dtype=torch.uint8))
+    batches = reconstructions(model, images, batch_size=2)
+    next(batches)
+    batches.close()
+    assert model.training

@@ -12,9 +12,10 @@ from torchvision.transforms.functional import pil_to_tensor
 
 from dfcvae import DFCVAE, PRESETS, Images, load_run, train, training
 from dfcvae.checkpoint import read_checkpoint, read_config, read_metrics
-from dfcvae.hardware import pick_device, pick_precision
-from dfcvae.settings import SCHEDULES
-from dfcvae.training import Settings, Trainer, rate_at, steps_in
+from dfcvae.hardware import layout, pick_device, pick_precision
+from dfcvae.settings import SCHEDULES, Settings, rate_at
+from dfcvae.trainer import Trainer
+from dfcvae.training import steps_in
 
 REQUIRED = {"step", "epoch", "images", "seconds", "images_per_second", "loss", "kl", "reconstruction"}
 QUICK = {"batch_size": 8, "progress": False, "device": "cpu"}
@@ -367,7 +368,8 @@ def test_run_folder_holds_what_the_design_says(build, images, others, tmp_path):
     config = json.loads((run.out / "config.json").read_text())
     assert config == run.config
     assert config["model"]["features"] == "tiny VGG" and config["model"]["layer_weights"] == WEIGHTS
-    assert config["data"] == {"name": "noise", "split": "train", "images": 40, "size": 32}
+    data = {"name": "noise", "split": "train", "images": 40, "size": 32}
+    assert config["data"] == data | {"checksum": config["data"]["checksum"]}
     assert config["machine"]["torch"] == torch.__version__
     state = torch.load(run.out / "checkpoint.pt", weights_only=True)
     assert not any("perceptual" in name or "trunk" in name for name in state["model"])
@@ -476,11 +478,64 @@ def test_a_loss_that_is_no_number_stops_the_run_and_spoils_no_checkpoint(
 ):
     """Steps 6 and 7 give NaN; a checkpoint is due at 8, a line only at 10."""
     broken_from(monkeypatch, 5)
-    with pytest.raises(FloatingPointError, match="(loss|kl) is nan between steps"):
+    with pytest.raises(FloatingPointError, match="kl is no number between steps 4 and 8"):
         train(build(), images, tmp_path, steps=20, preview_every=4, log_every=10, **QUICK)
     state = read_checkpoint(tmp_path)
     assert all(tensor.isfinite().all() for tensor in state["model"].values()), "the checkpoint holds NaN"
     assert state["step"] == 4
+
+
+def test_weights_that_are_no_numbers_are_not_saved(build, images, tmp_path, monkeypatch):
+    """The loss of a step is that of the weights before it: step 4 breaks them, its loss is sound."""
+    whole = Trainer.step
+
+    def step(self, number):
+        terms = whole(self, number)
+        if number == 3:
+            self.model.to_mu.weight.data[0, 0] = math.nan
+        return terms
+
+    monkeypatch.setattr(Trainer, "step", step)
+    with pytest.raises(FloatingPointError, match="to_mu.weight holds NaN or infinity after step 4"):
+        train(build(), images, tmp_path, steps=20, preview_every=2, **QUICK)
+    assert read_checkpoint(tmp_path)["step"] == 2
+
+
+def test_moments_lie_like_their_weights_after_another_machine(build, images, tmp_path, monkeypatch):
+    """A fused Adam reads both in the order of memory, and would mix up kernels without an error."""
+    train(build(), images, tmp_path, steps=2, **QUICK)  # channels last
+    monkeypatch.setattr("dfcvae.trainer.layout", lambda device: torch.contiguous_format)
+    trainer = Trainer(build(seed=9), images, Settings(batch_size=8, steps=4), torch.device("cpu"))
+    trainer._resume(tmp_path)
+    saved = read_checkpoint(tmp_path)["optimizer"]["state"]
+    for index, (parameter, moments) in enumerate(trainer.optimizer.state.items()):
+        for name in ("exp_avg", "exp_avg_sq"):
+            assert moments[name].stride() == parameter.stride()
+            assert moments[name].equal(saved[index][name])
+    assert any(
+        moment["exp_avg"].stride() != saved[i]["exp_avg"].stride()
+        for i, moment in enumerate(trainer.optimizer.state.values())
+    ), "nothing was tried"
+
+
+def test_longer_run_on_a_cosine_says_that_it_is_another_curve(build, images, tmp_path):
+    train(build(), images, tmp_path, steps=2, **QUICK)
+    with pytest.warns(UserWarning, match="begun for 2 steps and goes on to 4"):
+        train(build(), images, tmp_path, steps=4, **QUICK)
+
+
+def test_other_pictures_of_the_same_number_are_refused(build, images, tmp_path):
+    train(build(), images, tmp_path, steps=2, **QUICK)
+    changed = Images(images.pixels.flip(0), name=images.name, split=images.split)
+    with pytest.raises(ValueError, match="checksum"):
+        train(build(), changed, tmp_path, steps=4, **QUICK)
+
+
+def test_validation_images_of_another_size_are_refused_before_the_first_step(build, images, tmp_path):
+    wide = Images(torch.zeros(9, 3, 64, 64, dtype=torch.uint8))
+    with pytest.raises(ValueError, match="64 pixels wide and the model 32"):
+        train(build(), images, tmp_path / "run", steps=1, validation=wide, **QUICK)
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(
@@ -521,16 +576,43 @@ def test_load_run_gives_the_trained_model_without_its_vgg(build, images, tmp_pat
 # --- hardware
 
 
-def test_bf16_is_not_asked_of_a_torch_that_is_built_without_onednn(monkeypatch):
-    """On Apple's processors torch has no torch.ops.mkldnn; --device cpu must work there."""
+BF16_CHECKS = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
 
-    class Absent:
-        def __getattr__(self, name):
-            raise AttributeError(f"'_OpNamespace' 'mkldnn' object has no attribute '{name}'")
 
-    monkeypatch.setattr(torch.ops, "mkldnn", Absent())
-    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
+@pytest.mark.parametrize("missing", [False, True])
+def test_bf16_is_not_asked_of_a_processor_without_it(monkeypatch, missing):
+    """Apple's, AVX2, AVX-512 without bf16 (which oneDNN emulates), and a torch that cannot tell."""
+    for name in BF16_CHECKS:
+        if missing:
+            monkeypatch.delattr(torch.cpu, name, raising=False)
+        else:
+            monkeypatch.setattr(torch.cpu, name, lambda: False, raising=False)
     assert pick_precision(torch.device("cpu")) == "fp32"
+
+
+def test_bf16_is_not_asked_of_a_processor_that_cannot_train_in_it(monkeypatch):
+    """Some run a bf16 convolution forwards and raise in its backward pass."""
+    for name in BF16_CHECKS:
+        monkeypatch.setattr(torch.cpu, name, lambda: True, raising=False)
+
+    class Fails(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x, kernel):
+            return x.sum()
+
+        @staticmethod
+        def backward(ctx, gradient):
+            raise RuntimeError("DNNL does not support bf16/f16 backward on the platform")
+
+    before = torch.random.get_rng_state()
+    monkeypatch.setattr(torch, "conv2d", Fails.apply)
+    assert pick_precision(torch.device("cpu")) == "fp32"
+    assert torch.random.get_rng_state().equal(before)
+
+
+def test_pictures_lie_plainly_on_apples_gpu():
+    assert layout(torch.device("mps")) is torch.contiguous_format
+    assert layout(torch.device("cpu")) is layout(torch.device("cuda")) is torch.channels_last
 
 
 def test_device_auto_is_one_that_works():

@@ -210,3 +210,20 @@ def test_encode_names_what_it_expected(x):
 def test_decode_names_what_it_expected():
     with pytest.raises(ValueError, match=r"z is \(2, 4\): expected \(N, 5\)"):
         small().decode(torch.zeros(2, 4))
+
+
+def test_reconstruction_can_be_viewed_flat_unless_asked_for_channels_last():
+    vae, x = small(), torch.rand(2, 3, 32, 32)
+    assert vae(x).reconstruction.view(2, -1).shape == (2, 3 * 32 * 32)
+    vae = vae.to(memory_format=torch.channels_last)
+    assert vae(x).reconstruction.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_upsampling_asks_nothing_of_the_device():
+    assert UpsampleConv2d(3, 4).to("meta")(torch.empty(1, 3, 4, 4, device="meta")).shape == (1, 4, 8, 8)
+
+
+def test_double_precision_decodes():
+    vae = small().double()
+    mu, _ = vae.encode(torch.rand(2, 3, 32, 32, dtype=torch.float64))
+    assert vae.decode(mu).shape == (2, 3, 32, 32)
