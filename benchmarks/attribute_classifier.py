@@ -84,10 +84,23 @@ def _augmented(x: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def balanced_accuracy(model: AttributeClassifier, x: Tensor, attributes: Tensor) -> Tensor:
-    """Mean of the hit rates with and without the attribute, (A,): 0.5 is chance however rare it is."""
-    found = torch.cat([model(part) > 0 for part in x.split(256)])
-    right = found == attributes
+def attribute_scores(model: AttributeClassifier, x: Tensor, attributes: Tensor) -> dict[str, list | float]:
+    """How well each attribute (N, A) can be read off x, by two measures that chance gives 0.5 in however rare
+    the attribute is: ``attributes``, the mean of the hit rates with and without it, at the cut of the
+    training; ``attributes_auroc``, the chance that a face with it scores above one without it, at no cut at
+    all. And their means over the attributes.
+    """
+    from sklearn.metrics import roc_auc_score
+
+    logits = torch.cat([model(part) for part in x.split(256)])
+    right = (logits > 0) == attributes
     with_it = (right & attributes).sum(0) / attributes.sum(0).clamp_min(1)
     without = (right & ~attributes).sum(0) / (~attributes).sum(0).clamp_min(1)
-    return (with_it + without) / 2
+    accuracy = (with_it + without) / 2
+    auroc = [float(roc_auc_score(*pair)) for pair in zip(attributes.T.numpy(), logits.T.numpy(), strict=True)]
+    return {
+        "attributes": accuracy.tolist(),
+        "attribute_mean": accuracy.mean().item(),
+        "attributes_auroc": auroc,
+        "auroc_mean": sum(auroc) / len(auroc),
+    }
