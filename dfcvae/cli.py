@@ -1,17 +1,19 @@
-"""The command ``dfcvae``: train, evaluate, reconstruct, sample, prepare, doctor."""
+"""The command ``dfcvae``: train, evaluate, reconstruct, sample, prepare, doctor, badges."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from dfcvae.datasets import NAMES, SPLITS
-from dfcvae.settings import SCHEDULES
+from dfcvae.settings import SCHEDULES, Settings
 
 COMPARISON = Path("runs/compare")
+LENGTHS = ("epochs", "minutes", "steps")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -20,10 +22,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         options.command(options)
     except KeyboardInterrupt:
-        print("\ndfcvae: stopped. The same command goes on from the last checkpoint.", file=sys.stderr)
+        training = options.command is _train
+        goes_on = " The same command goes on from the last checkpoint." if training else ""
+        print(f"\ndfcvae: stopped.{goes_on}", file=sys.stderr)
         return 130
     except (ValueError, OSError, ArithmeticError) as error:
         print(f"dfcvae: {error}", file=sys.stderr)
+        return 1
+    except RuntimeError as error:  # of which torch's OutOfMemoryError is one
+        if "out of memory" not in str(error).lower():
+            raise
+        print("dfcvae: the memory of the device is full: give a smaller --batch-size.", file=sys.stderr)
         return 1
     return 0
 
@@ -39,10 +48,13 @@ def _train(options: argparse.Namespace) -> None:
         for key in ("learning_rate", "schedule")
         if getattr(options, key) is not None
     }
-    if options.preset is None and options.out is None and options.data in (None, "faces"):
+    Settings(**{key: getattr(options, key) for key in LENGTHS}, schedule=options.schedule or SCHEDULES[0])
+    if options.preset is None and options.data in (None, "faces"):
         _train_comparison(options, settings)
     elif options.preset is None or options.out is None or options.data is None:
-        raise ValueError("give --data, --preset and --out together, or none of them to compare both models.")
+        raise ValueError(
+            "give --data, --preset and --out together, or neither --data nor --preset to compare both models."
+        )
     else:
         _train_one(options, settings)
 
@@ -58,7 +70,7 @@ def _train_one(options: argparse.Namespace, settings: dict) -> None:
     print(
         f"{options.preset} on {len(images):,} images of {options.data}; loss network: {model.features_name}"
     )
-    length = {key: getattr(options, key) for key in ("epochs", "minutes", "steps")}
+    length = {key: getattr(options, key) for key in LENGTHS}
     if all(value is None for value in length.values()):
         length["steps"] = _default_steps()
     run = train(model, images, options.out, validation=_load(options, "validation"), **length, **settings)
@@ -73,19 +85,23 @@ def _train_comparison(options: argparse.Namespace, settings: dict) -> None:
     if options.alpha is not None or options.beta is not None:
         raise ValueError("--alpha and --beta are of one model: give --data, --preset and --out with them.")
     options.data = "faces"
-    images, shown = _load(options, "train"), _load(options, "validation")
+    out, images, shown = options.out or COMPARISON, _load(options, "train"), _load(options, "validation")
     features = VGGFeatures(layers=PRESETS["vae-123"].layers, weights=options.features)
     steps = _default_steps() if options.steps is None else options.steps
     if options.epochs is not None:
         steps = max(1, round(options.epochs * (len(images) // settings["batch_size"])))
     if options.minutes is not None:
-        steps = steps_for(options.minutes, images, features, COMPARISON, **settings)
+        steps = steps_for(options.minutes, images, features, out, **settings)
+        if (out / "pixel" / "config.json").is_file():
+            print(
+                f"{out} was begun with {steps:,} steps and keeps them; give another --out for another length."
+            )
     print(
         f"plain VAE and DFC-VAE on {len(images):,} drawn faces, {steps:,} steps each; "
         f"loss network: {features.weights_name}"
     )
-    compare(images, shown, COMPARISON, steps, features, **settings)
-    print(f"done: look at {COMPARISON / 'comparison.png'}")
+    compare(images, shown, out, steps, features, **settings)
+    print(f"done: look at {out / 'comparison.png'}")
 
 
 def _evaluate(options: argparse.Namespace) -> None:
@@ -96,11 +112,18 @@ def _evaluate(options: argparse.Namespace) -> None:
     figures = evaluate(model.to(pick_device(options.device)), images)
     figures = {"run": str(options.run), "data": images.name, "split": images.split} | figures
     if options.json:
-        print(json.dumps(figures))
+        print(json.dumps({name: _without_nan(value) for name, value in figures.items()}))
         return
     for name, value in figures.items():
         shown = [round(v, 4) for v in value] if isinstance(value, list) else value
         print(f"{name:>18}  {round(shown, 4) if isinstance(shown, float) else shown}")
+
+
+def _without_nan(value):
+    """NaN and infinity, which a flat picture gives, are no JSON."""
+    if isinstance(value, list):
+        return [_without_nan(entry) for entry in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _reconstruct(options: argparse.Namespace) -> None:
@@ -138,6 +161,12 @@ def _doctor(options: argparse.Namespace) -> None:
     print(report())
 
 
+def _badges(options: argparse.Namespace) -> None:
+    from dfcvae.course import badges
+
+    badges.run(options.repo, options.branch, options.check)
+
+
 def _load(options: argparse.Namespace, split: str):
     from dfcvae import load
 
@@ -149,7 +178,7 @@ def _model_and_images(options: argparse.Namespace):
     from dfcvae.checkpoint import read_config
 
     config = read_config(Path(options.run))
-    options.data, options.size = options.data or config["data"]["name"], config["model"]["image_size"]
+    options.data, options.size = options.data or config["data"].get("name"), config["model"]["image_size"]
     return load_run(options.run), _load(options, options.split)
 
 
@@ -216,6 +245,11 @@ def _parser() -> argparse.ArgumentParser:
     prepare.add_argument("--size", type=int, default=64)
 
     command("doctor", _doctor, "what this machine would use, and what to do about what is missing")
+
+    badges = command("badges", _badges, "point Colab badges and set-up cells at one GitHub repository")
+    badges.add_argument("--repo", metavar="OWNER/NAME", help="the address; it is written to pyproject.toml")
+    badges.add_argument("--branch", help="the branch that Colab opens; it is written to pyproject.toml")
+    badges.add_argument("--check", action="store_true", help="change nothing; fail if one points elsewhere")
     return parser
 
 

@@ -103,7 +103,7 @@ def rows(labelled: Mapping[str, Tensor], alt: str, note: str = "") -> Shown:
 
 def bars(values: Mapping[str, float], xlabel: str, alt: str, fmt: str = "{:.2f}", note: str = "") -> Shown:
     """A horizontal bar for each label, with its value at the end, in the order of the mapping from above."""
-    figure, axis = _plot(0.42 * len(values) + 0.7)
+    figure, axis = plot(0.42 * len(values) + 0.7)
     colours = [COLOURS[SERIES[i % len(SERIES)]] for i in range(len(values))]
     drawn = axis.barh(list(values), list(values.values()), color=colours, height=0.62)
     axis.bar_label(drawn, [fmt.format(value) for value in values.values()], padding=4, fontsize=POINTS)
@@ -129,7 +129,7 @@ def lines(
 
     marks: dots with a text, text -> (x, y, "above" | "below").
     """
-    figure, axis = _plot(3.0)
+    figure, axis = plot(3.0)
     for i, (label, y) in enumerate(curves.items()):
         style = {"color": COLOURS[SERIES[i]], "linestyle": DASHES[i], "linewidth": 2.2}
         axis.plot(x.tolist(), y.tolist(), label=label, **style)
@@ -144,7 +144,49 @@ def lines(
     return Shown(figure, alt)
 
 
-def _plot(height: float) -> tuple[Figure, Axes]:
+def planes(
+    panels: Mapping[str, tuple[Tensor, Tensor, Tensor, float]], kinds: Sequence[str], alt: str
+) -> Shown:
+    """For each label the points of a latent plane, and beside them the pictures decoded from the same square.
+
+    panels: label -> (points (N, 2), kind of each (N,), pictures (k * k, 3, S, S) from the top left on,
+    limit): both parts show -limit to limit. kinds: what the numbers of the kinds mean. Dashed circles hold
+    39, 86 and 99 % of N(0, I).
+    """
+    from matplotlib.figure import Figure
+    from matplotlib.patches import Circle
+
+    size = (WIDTH / DPI, 2.5 * len(panels) + 0.75)
+    figure = Figure(figsize=size, dpi=DPI, layout="constrained", facecolor="white")
+    for pair, (label, (points, kind, pictures, limit)) in zip(
+        figure.subplots(len(panels), 2, squeeze=False), panels.items(), strict=True
+    ):
+        for i, name in enumerate(kinds):
+            x, y = points[kind == i].T.tolist()
+            first = name if pair[0].get_subplotspec().is_first_row() else None
+            pair[0].plot(x, y, "os^"[i % 3], color=COLOURS[SERIES[i]], markersize=2.5, alpha=0.6, label=first)
+        extent = (-limit, limit, -limit, limit)
+        pair[1].imshow(_mosaic(pictures), extent=extent, interpolation="nearest")
+        for axis, ink in zip(pair, ("black", "white"), strict=True):
+            for radius in (1, 2, 3):
+                axis.add_patch(Circle((0, 0), radius, fill=False, linestyle="--", edgecolor=ink))
+            axis.set(xlim=(-limit, limit), ylim=(-limit, limit), aspect="equal")
+            axis.tick_params(labelsize=POINTS - 2)
+        pair[0].set_title(label, fontsize=POINTS, loc="left")
+    figure.legend(loc="outside upper left", ncols=3, frameon=False, fontsize=POINTS, markerscale=3)
+    return Shown(figure, alt)
+
+
+def _mosaic(pictures: Tensor) -> ndarray:
+    """(k * k, 3, S, S) -> (k * S, k * S, 3), uint8."""
+    side = round(len(pictures) ** 0.5)
+    coarse = to_uint8(pictures).cpu() // 8 * 8 + 4  # 32 levels are enough so small, and halve the file
+    rows = coarse.unflatten(0, (side, side))  # (row, column, 3, S, S)
+    return rows.permute(0, 3, 1, 4, 2).flatten(0, 1).flatten(1, 2).contiguous().numpy()
+
+
+def plot(height: float) -> tuple[Figure, Axes]:
+    """An empty plot in the course's style, ``height`` inches high, for what has no function here."""
     # Not pyplot: a figure that pyplot knows would be displayed a second time, without its alt text.
     from matplotlib.figure import Figure
 

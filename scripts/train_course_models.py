@@ -1,6 +1,6 @@
 """Train the models that the notebooks show beside their own short trainings: the same recipe, for longer.
 
-    python scripts/train_course_models.py [--steps 12000] [--jobs 2] [autoencoder plain dfc-123 dfc-345]
+    python scripts/train_course_models.py [--steps 4000] [--jobs 2] [autoencoder plain dfc-123 dfc-345]
 
 Half precision on disk, 4.6 MB each, in dfcvae/pretrained, with how they were made in their metadata and
 their sha256 in checksums.json. Run folders stay below --out; what is trained there is not trained again.
@@ -71,7 +71,7 @@ def _options() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("names", nargs="*", default=NAMES, help=f"of {', '.join(NAMES)}")
-    parser.add_argument("--steps", type=int, default=12_000)
+    parser.add_argument("--steps", type=int, default=4_000)
     parser.add_argument("--jobs", type=int, default=2, help="trainings at a time, which share the cores")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("runs/course_models"))

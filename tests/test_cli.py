@@ -1,6 +1,7 @@
 """The command, in this process: from training to pictures; one sentence for each thing that goes wrong."""
 
 import json
+import math
 import re
 import subprocess
 import sys
@@ -168,8 +169,35 @@ def test_comparison_with_other_minutes_is_not_silently_the_old_one(here, capsys)
     quick = ("--size", "32", "--batch-size", "8", "--device", "cpu")
     assert main(["train", "--steps", "1", *quick]) == 0
     capsys.readouterr()
-    status = main(["train", "--minutes", "0.05", *quick])
-    assert status == 1 or finished_steps() > 1 or "1 step" in capsys.readouterr().out
+    assert main(["train", "--minutes", "0.05", *quick]) == 0
+    assert finished_steps() == 1 and "was begun with 1 steps and keeps them" in capsys.readouterr().out
+    assert main(["train", "--steps", "2", "--out", str(here / "another"), *quick]) == 0
+    assert (here / "another" / "comparison.png").is_file()
+
+
+@pytest.mark.parametrize(
+    "length", [("--epochs", "-1"), ("--minutes", "0"), ("--epochs", "nan"), ("--steps", "0")]
+)
+def test_comparison_refuses_a_length_that_is_none(here, capsys, length):
+    message = one_sentence(capsys, "train", *length, "--size", "32", "--batch-size", "8", "--device", "cpu")
+    assert "expected a number above 0" in message
+    assert not (here / "runs").exists()
+
+
+def test_flat_originals_give_json(here, capsys, monkeypatch):
+    from dfcvae import cli
+
+    assert cli._without_nan([1.0, math.nan, math.inf, 3]) == [1.0, None, None, 3]
+    assert cli._without_nan("nan") == "nan"
+
+
+def test_full_memory_is_one_sentence(here, capsys, monkeypatch):
+    def full(*_, **__):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+
+    monkeypatch.setattr("dfcvae.compare.compare", full)
+    assert main(["train", "--steps", "1", "--size", "32", "--batch-size", "8", "--device", "cpu"]) == 1
+    assert "smaller --batch-size" in capsys.readouterr().err
 
 
 def test_doctor_names_machine_versions_profile_data_and_weights(capsys):

@@ -66,9 +66,18 @@ def test_what_does_not_fit_is_refused():
         show.rows({"a": torch.zeros(2, 3, 8, 8), "b": torch.zeros(3, 3, 8, 8)}, ALT)
 
 
-def test_nothing_in_the_package_imports_the_figures():
+def test_no_model_code_imports_the_figures():
+    """Only what serves the notebooks does: the explorer and the course's own modules."""
     importing = re.compile(r"^\s*(from dfcvae import .*\bshow\b|from dfcvae\.show|import dfcvae\.show)", re.M)
-    assert [path.name for path in PACKAGE.rglob("*.py") if importing.search(path.read_text("utf-8"))] == []
+    found = {path for path in PACKAGE.rglob("*.py") if importing.search(path.read_text("utf-8"))}
+    assert {path.name for path in found if path.parent.name != "course"} <= {"explore.py"}
+    of_the_course = re.compile(
+        r"^\s*(from dfcvae\.(course\.(?!profiles)|explore)|from dfcvae import .*\bexplore\b)", re.M
+    )
+    model_code = [
+        path for path in PACKAGE.glob("*.py") if path.name not in ("explore.py", "cli.py", "doctor.py")
+    ]
+    assert [path.name for path in model_code if of_the_course.search(path.read_text("utf-8"))] == []
 
 
 def test_figures_need_matplotlib_only_when_drawn():

@@ -1,0 +1,163 @@
+"""What a layer of a network sees: its receptive field, its maps, the patches it answers to, and a picture
+made again from nothing but its features.
+
+Inversion: Mahendran and Vedaldi, "Understanding Deep Image Representations by Inverting Them",
+arXiv 1412.0035. Here by L-BFGS on the pixels, with total variation as the only prior.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dfcvae.vgg import VGGFeatures
+
+PRIOR = 0.2  # weight of the total variation beside the relative feature error, the same for every layer
+
+
+def receptive_field(layers: Iterable[nn.Module]) -> tuple[int, int]:
+    """(side, jump) after these layers, in pixels of the picture.
+
+    side: how wide a square one feature depends on. jump: how far apart two neighbouring features look.
+    """
+    side, jump = 1, 1
+    for layer in layers:
+        if isinstance(layer, nn.Conv2d | nn.MaxPool2d):
+            kernel, stride = _first(layer.kernel_size), _first(layer.stride)
+            side += (kernel - 1) * jump
+            jump *= stride
+    return side, jump
+
+
+def _first(size: int | tuple[int, ...]) -> int:
+    return size if isinstance(size, int) else size[0]
+
+
+def centre_gradient(vgg: VGGFeatures, layer: str, x: Tensor) -> Tensor:
+    """How much each pixel of x (1, 3, H, W) moves the layer's centre feature: float (H, W), 0 = not at all.
+
+    The absolute gradient of the sum over the channels, summed over the three colours.
+    """
+    x = x.detach().clone().requires_grad_(True)
+    phi = vgg(x)[layer]
+    phi[0, :, phi.shape[2] // 2, phi.shape[3] // 2].sum().backward()
+    return x.grad[0].abs().sum(dim=0)
+
+
+def maps(phi: Tensor, count: int = 5, size: int = 64) -> Tensor:
+    """Features (C, h, w) -> pictures (count, 3, size, size) of the channels that vary most over the places.
+
+    Black is 0, white the largest value of that channel. Each place becomes a block of pixels.
+    """
+    chosen = phi.detach()[phi.detach().flatten(1).var(dim=1).topk(count).indices]
+    chosen = chosen / chosen.amax(dim=(1, 2), keepdim=True).clamp_min(1e-12)
+    return F.interpolate(chosen[:, None], size=(size, size), mode="nearest").expand(-1, 3, -1, -1)
+
+
+def around_grey(pattern: Tensor, largest: float | None = None) -> Tensor:
+    """Signed numbers as a picture: grey is 0, white the largest, black as far below. Keeps the shape."""
+    largest = pattern.abs().max().item() if largest is None else largest
+    return (0.5 + 0.5 * pattern.detach() / max(largest, 1e-12)).clamp(0, 1)
+
+
+def total_variation(x: Tensor) -> Tensor:
+    """Mean length of the step from each pixel of x (N, 3, H, W) to the next ones below and to the right, a
+    scalar: 0 for a flat picture, but for a rounded corner of 0.001 that gives it a gradient everywhere."""
+    down, right = x.diff(dim=2)[..., :-1], x.diff(dim=3)[..., :-1, :]
+    return (down.square() + right.square() + 1e-6).sqrt().mean()
+
+
+def feature_error(phi: Tensor, target: Tensor) -> Tensor:
+    """Squared distance of features, relative to the target's own energy, a scalar: 1 if phi is 0."""
+    return (phi - target).square().sum() / target.square().sum()
+
+
+def invert(vgg: VGGFeatures, x: Tensor, steps: int, prior: float = PRIOR, seed: int = 0) -> Tensor:
+    """A picture whose features are those of x (1, 3, H, W), found from noise by L-BFGS: float in [0, 1].
+
+    Minimises feature_error + prior * total_variation over the logits of the pixels; ``vgg`` gives one
+    layer, and nothing else of x is used. ValueError for more layers.
+    """
+    if len(vgg.layers) != 1:
+        raise ValueError(f"the network gives {', '.join(vgg.layers)}: build one for a single layer.")
+    (layer,) = vgg.layers
+    with torch.no_grad():
+        target = vgg(x)[layer]
+    noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(seed))
+    logits = (0.2 * noise).to(x.device).requires_grad_(True)
+    # A line search at every step: Adam, with a step of its own for every pixel, leaves the noise in.
+    optimizer = torch.optim.LBFGS([logits], max_iter=steps, history_size=20, line_search_fn="strong_wolfe")
+
+    def loss() -> Tensor:
+        optimizer.zero_grad()
+        x_hat = logits.sigmoid()
+        total = feature_error(vgg(x_hat)[layer], target) + prior * total_variation(x_hat)
+        total.backward()
+        return total
+
+    optimizer.step(loss)
+    return logits.detach().sigmoid()
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What the channels of a layer answer to N pictures. peak: (N, C), their largest value in each picture;
+    place: long (N, C, 2), row and column where; mean: (N, C), over all places."""
+
+    peak: Tensor
+    place: Tensor
+    mean: Tensor
+
+
+@torch.no_grad()
+def answers(vgg: VGGFeatures, layer: str, pictures: Tensor, batch: int = 64) -> Answers:
+    """What one layer's channels answer to pictures, uint8 (N, 3, H, W); computed on the network's device."""
+    peaks, places, means = [], [], []
+    for part in pictures.split(batch):
+        phi = vgg(part.to(vgg.mean.device).float() / 255)[layer]
+        value, index = phi.flatten(2).max(dim=2)
+        peaks.append(value.cpu())
+        places.append(torch.stack([index // phi.shape[3], index % phi.shape[3]], dim=-1).cpu())
+        means.append(phi.mean(dim=(2, 3)).cpu())
+    return Answers(torch.cat(peaks), torch.cat(places), torch.cat(means))
+
+
+def patches(pictures: Tensor, places: Tensor, side: int, jump: int) -> Tensor:
+    """The square of ``side`` pixels that each place sees: (N, 3, side, side), grey beyond the border.
+
+    pictures: uint8 (N, 3, H, W); places: long (N, 2), row and column in a map of every ``jump``-th pixel.
+    """
+    found = torch.full((len(pictures), 3, side, side), 128, dtype=torch.uint8)
+    for patch, picture, place in zip(found, pictures, places.tolist(), strict=True):
+        # A place covers `jump` pixels, and what it sees lies evenly around them.
+        top, left = (index * jump + (jump - side) // 2 for index in place)
+        rows, columns = slice(max(top, 0), top + side), slice(max(left, 0), left + side)
+        seen = picture[:, rows, columns]
+        y, x = max(-top, 0), max(-left, 0)
+        patch[:, y : y + seen.shape[1], x : x + seen.shape[2]] = seen
+    return found
+
+
+def correlation(a: Tensor, b: Tensor) -> Tensor:
+    """Pearson's r of every column of a (N, A) with every column of b (N, B): (A, B); 0 for a constant."""
+    a, b = (columns.double() - columns.double().mean(dim=0) for columns in (a, b))
+    a, b = (columns / columns.norm(dim=0).clamp_min(1e-9) for columns in (a, b))
+    return (a.T @ b).float()
+
+
+def read_out(answers: Tensor, label: Tensor, ridge: float = 1.0) -> float:
+    """Pearson's r between a label (N,) and what a linear reading of answers (N, C) makes of it.
+
+    Fitted on the first half of the pictures (ridge regression on standardised columns), measured on the
+    second half.
+    """
+    half = len(label) // 2
+    a = (answers - answers[:half].mean(dim=0)) / answers[:half].std(dim=0).clamp_min(1e-9)
+    a, y = a.double(), label.double() - label[:half].double().mean()
+    gram = a[:half].T @ a[:half] + ridge * torch.eye(a.shape[1], dtype=a.dtype)
+    weights = torch.linalg.solve(gram, a[:half].T @ y[:half])
+    return correlation((a[half:] @ weights)[:, None], y[half:, None]).item()

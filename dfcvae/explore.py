@@ -1,0 +1,184 @@
+"""An explorer of the latent space: sliders for attributes and latents, and a still grid without them.
+
+`Space` turns what the sliders say into a picture; it knows nothing of widgets, and is what is timed.
+`Explorer` is the widgets: every control takes the keyboard, and every number is written out. Nothing in the
+package imports this module.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from dfcvae import show
+from dfcvae.pictures import to_uint8
+from dfcvae.vae import VAE
+
+PAUSE = 0.03  # seconds between two pictures at least: what comes in between is seen in the next one
+GAP = 8  # pixels between the two pictures
+HELP = "Tab goes from control to control, the arrow keys turn it; a number beside a slider can be typed over."
+
+
+@dataclass(frozen=True)
+class State:
+    """What the sliders say. face: which code to start from. attributes: how many attribute vectors to add,
+    by name. latents: what to add to single latents, by number.
+    """
+
+    face: int = 0
+    attributes: Mapping[str, float] = field(default_factory=dict)
+    latents: Mapping[int, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class Space:
+    """A model, codes mu (N, latent_dim) to start from, and attribute vectors (A, latent_dim) by name."""
+
+    model: VAE
+    mu: Tensor
+    vectors: Tensor
+    names: Sequence[str]
+
+    def z(self, state: State) -> Tensor:
+        """The code of a state: (latent_dim,). KeyError for an unknown attribute."""
+        z = self.mu[state.face].clone()
+        for name, amount in state.attributes.items():
+            if name not in self.names:
+                raise KeyError(f"no vector for {name!r}: there are {', '.join(self.names)}.")
+            z += amount * self.vectors[list(self.names).index(name)]
+        for latent, amount in state.latents.items():
+            z[latent] += amount
+        return z
+
+    @torch.inference_mode()
+    def pictures(self, states: Sequence[State]) -> Tensor:
+        """What the decoder draws: float (N, 3, S, S) in [0, 1], on the CPU."""
+        z = torch.stack([self.z(state) for state in states])
+        return self.model.decode(z.to(next(self.model.parameters()).device)).cpu()
+
+    def png(self, state: State, zoom: int = 4) -> bytes:
+        """The face to start from and the changed one, side by side, as a PNG; zoom: pixels a pixel."""
+        start, changed = to_uint8(self.pictures([State(state.face), state]))
+        both = torch.cat([F.pad(start, (0, GAP // zoom), value=255), changed], dim=2)
+        return _png(both.repeat_interleave(zoom, 1).repeat_interleave(zoom, 2))
+
+    def read_out(self, state: State) -> str:
+        """The state in numbers: how far z has moved, how long it is, how much of the picture changed."""
+        start, changed = self.pictures([State(state.face), state])
+        moved, length = (self.z(state) - self.mu[state.face]).norm().item(), self.z(state).norm().item()
+        change = (changed - start).abs().mean().item()
+        return (
+            f"z moved by {moved:.2f}, its length is {length:.1f}; pixels changed by {change:.1%} on average"
+        )
+
+    def grid(self, attributes: Sequence[str], amounts: Sequence[float], face: int = 0) -> show.Shown:
+        """What the explorer shows with nobody at the sliders: a row an attribute, a column an amount."""
+        rows = {
+            f"{name}: {'  '.join(f'{amount:+g}' for amount in amounts)}": self.pictures(
+                [State(face, {name: amount}) for amount in amounts]
+            )
+            for name in attributes
+        }
+        alt = (
+            f"One face, decoded with {amounts[0]:+g} to {amounts[-1]:+g} times the attribute vector of "
+            f"{', '.join(attributes)} added to its code, a row each."
+        )
+        return show.rows(rows, alt)
+
+
+class Explorer:
+    """Sliders beside a picture that follows them. Display it as the last value of a cell.
+
+    attributes: names with a slider each. latents: numbers of latents with a slider each. Where a front end
+    answers, it takes the place of the still grid; where none does, the grid stays.
+    """
+
+    def __init__(self, space: Space, attributes: Sequence[str], latents: Sequence[int] = ()) -> None:
+        import ipywidgets as w
+
+        self.space, self.attributes = space, tuple(attributes)
+        wide, tags = w.Layout(width="99%"), {"description_width": "11em"}
+
+        def slider(tag: str, reach: float) -> w.FloatSlider:
+            ends = {"min": -reach, "max": reach, "step": 0.1, "readout_format": "+.1f"}
+            return w.FloatSlider(0, description=tag, style=tags, layout=wide, **ends)
+
+        self.face = w.IntSlider(0, min=0, max=len(space.mu) - 1, description="face", style=tags, layout=wide)
+        self.amounts = {name: slider(name, 3) for name in attributes}
+        self.shifts = {number: slider(f"latent {number}", 5) for number in latents}
+        self.image = w.Image(format="png", layout=w.Layout(max_width="100%", align_self="center"))
+        self.numbers = w.HTML()
+        self.reset = w.Button(description="Back to the start", tooltip="All sliders but the face's to 0")
+        self.reset.on_click(lambda _: self._zero())
+        self.sliders = [self.face, *self.amounts.values(), *self.shifts.values()]
+        for one in self.sliders:
+            one.observe(self._changed, "value")
+        caption = w.HTML(f"left: the face to start from &nbsp; right: what the sliders make of it<br>{HELP}")
+        self.widget = w.VBox([self.image, self.numbers, *self.sliders, self.reset, caption])
+        self.drawn, self._waiting, self._last = 0, False, 0.0
+        self.draw()
+
+    @property
+    def state(self) -> State:
+        """What the sliders say now."""
+        return State(
+            self.face.value,
+            {name: one.value for name, one in self.amounts.items() if one.value},
+            {number: one.value for number, one in self.shifts.items() if one.value},
+        )
+
+    def draw(self) -> None:
+        """Show the picture and the numbers of the sliders' state."""
+        start, self._waiting = time.perf_counter(), False
+        self.image.value = self.space.png(self.state)
+        milliseconds = 1000 * (time.perf_counter() - start)
+        numbers = f"{self.space.read_out(self.state)}; drawn in {milliseconds:.0f} ms"
+        self.numbers.value = f'<span role="status">{numbers}</span>'
+        self._last, self.drawn = time.perf_counter(), self.drawn + 1
+
+    def _changed(self, _: object) -> None:
+        # A slider that is dragged sends more events than there are pictures to see. They are not queued: the
+        # first one books a picture, and that picture shows the newest state.
+        if self._waiting:
+            return
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:  # no event loop: a script or a test
+            self.draw()
+            return
+        self._waiting = True
+        loop.call_later(max(0.0, self._last + PAUSE - time.perf_counter()), self.draw)
+
+    def _zero(self) -> None:
+        for one in self.sliders[1:]:
+            one.value = 0
+
+    def _ipython_display_(self) -> None:
+        from IPython.display import HTML, display
+
+        still = self.space.grid(self.attributes[:2], (-2, 0, 2))
+        place = display(still, display_id=True)
+        self.widget._view_count = 0  # a front end that shows the widget counts its views and tells us
+
+        def answered(change: dict) -> None:
+            if change["new"] and place is not None:
+                place.update(HTML("<small>Turn the sliders:</small>"))
+
+        self.widget.observe(answered, "_view_count")
+        display(self.widget)
+
+
+def _png(picture: Tensor) -> bytes:
+    """uint8 (3, H, W) -> the bytes of a PNG, packed fast rather than small."""
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.fromarray(picture.permute(1, 2, 0).contiguous().numpy()).save(buffer, "PNG", compress_level=1)
+    return buffer.getvalue()
