@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import math
-import statistics
 import time
 import warnings
 from dataclasses import asdict, dataclass, replace
@@ -67,15 +66,25 @@ def train(
 
 
 def steps_in(minutes: float, model: DFCVAE, images: Images, device: str = "auto", **settings: Any) -> int:
-    """How many steps of training fit into so many minutes here: timed on a copy, which is thrown away."""
+    """How many steps of training fit into so many minutes here: timed on a copy, which is thrown away.
+
+    A fiftieth of that time is spent on warming up and another on timing, six steps each at least: the first
+    steps on a machine are slower than those that follow, and a handful of steps says little about minutes.
+    """
     trainer = Trainer(copy.deepcopy(model), images, Settings(**settings), pick_device(device))
     trainer.model.train()
-    seconds = []
-    for step in range(10):
-        start = time.perf_counter()
-        trainer.step(step % trainer.per_epoch)["loss"].item()
-        seconds.append(time.perf_counter() - start)
-    return max(1, int(60 * minutes / statistics.median(seconds[4:])))
+    _pace(trainer, seconds=60 * minutes / 50)
+    return max(1, int(60 * minutes * _pace(trainer, seconds=60 * minutes / 50)))
+
+
+def _pace(trainer: Trainer, seconds: float) -> float:
+    """Steps a second, over so many seconds and at least six steps."""
+    start = time.perf_counter()
+    steps = 0
+    while steps < 6 or time.perf_counter() - start < seconds:
+        trainer.step(steps % trainer.per_epoch)["loss"].item()
+        steps += 1
+    return steps / (time.perf_counter() - start)
 
 
 def _with_length(trainer: Trainer, stored: dict[str, Any] | None) -> Settings:

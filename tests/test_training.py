@@ -145,12 +145,19 @@ def test_minutes_are_timed_on_this_machine(build, images, tmp_path):
     assert run.metrics[-1]["step"] == run.config["training"]["steps"] >= 1
 
 
-def test_timing_counts_steps_and_leaves_the_model_alone(build, images, monkeypatch):
+def test_timing_leaves_out_the_slow_first_steps_and_leaves_the_model_alone(build, images, monkeypatch):
     model = build()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    clock = iter(range(1000))
-    monkeypatch.setattr(training.time, "perf_counter", lambda: next(clock) * 0.5)
-    assert steps_in(1.0, model, images, "cpu", batch_size=8) == 120  # every step takes half a second
+    clock, seconds = [0.0], iter([9.0] * 6)
+    whole_step = training.Trainer.step
+
+    def timed_step(trainer, index):
+        clock[0] += next(seconds, 0.5)  # the first six take nine seconds, each that follows half a one
+        return whole_step(trainer, index)
+
+    monkeypatch.setattr(training.Trainer, "step", timed_step)
+    monkeypatch.setattr(training.time, "perf_counter", lambda: clock[0])
+    assert steps_in(1.0, model, images, "cpu", batch_size=8) == 120
     assert same(before, dict(model.state_dict())) and all(p.grad is None for p in model.parameters())
 
 
