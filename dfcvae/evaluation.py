@@ -25,11 +25,16 @@ def psnr(x_hat: Tensor, x: Tensor) -> Tensor:
     return -10 * torch.log10(mse)
 
 
-def laplacian_variance(x: Tensor) -> Tensor:
-    """Variance of the 5-point Laplacian of the grey image, valid positions only: (N,)."""
+def laplacian(x: Tensor) -> Tensor:
+    """5-point Laplacian of the grey image, valid positions only: (N, S - 2, S - 2)."""
     grey = x.mean(1)  # (N, S, S)
     around = grey[:, :-2, 1:-1] + grey[:, 2:, 1:-1] + grey[:, 1:-1, :-2] + grey[:, 1:-1, 2:]
-    return (around - 4 * grey[:, 1:-1, 1:-1]).flatten(1).var(1)
+    return around - 4 * grey[:, 1:-1, 1:-1]
+
+
+def laplacian_variance(x: Tensor) -> Tensor:
+    """Variance of the 5-point Laplacian of the grey image, valid positions only: (N,)."""
+    return laplacian(x).flatten(1).var(1)
 
 
 def sharpness_ratios(x_hat: Tensor, x: Tensor) -> Tensor:
@@ -47,6 +52,22 @@ def ssim(x_hat: Tensor, x: Tensor) -> Tensor:
     from torchmetrics.functional.image import structural_similarity_index_measure
 
     return structural_similarity_index_measure(x_hat, x, data_range=1.0, reduction="none")
+
+
+def frechet_distance(a: Tensor, b: Tensor) -> float:
+    """Fréchet distance of the Gaussians fitted to two sets of features a (N, F), b (M, F), by torchmetrics.
+
+    Heusel et al., arXiv 1706.08500, whose FID takes the features of an Inception network; distances in
+    different features do not compare. 0 for a set and itself.
+    """
+    from torchmetrics.image.fid import FrechetInceptionDistance
+
+    as_they_are = torch.nn.Identity()
+    as_they_are.num_features = a.shape[1]
+    distance = FrechetInceptionDistance(as_they_are)
+    distance.update(a.double(), real=True)
+    distance.update(b.double(), real=False)
+    return distance.compute().item()
 
 
 @dataclass

@@ -8,7 +8,6 @@ package imports this module.
 from __future__ import annotations
 
 import asyncio
-import io
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,10 +17,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dfcvae import show
-from dfcvae.pictures import to_uint8
+from dfcvae.pictures import png_bytes, to_uint8
 from dfcvae.vae import VAE
 
-PAUSE = 0.03  # seconds between two pictures at least: what comes in between is seen in the next one
+PAUSE = 0.03  # seconds from one picture's start to the next at least: the next one shows what came in between
 GAP = 8  # pixels between the two pictures
 HELP = "Tab goes from control to control, the arrow keys turn it; a number beside a slider can be typed over."
 
@@ -63,15 +62,19 @@ class Space:
         z = torch.stack([self.z(state) for state in states])
         return self.model.decode(z.to(next(self.model.parameters()).device)).cpu()
 
-    def png(self, state: State, zoom: int = 4) -> bytes:
-        """The face to start from and the changed one, side by side, as a PNG; zoom: pixels a pixel."""
-        start, changed = to_uint8(self.pictures([State(state.face), state]))
-        both = torch.cat([F.pad(start, (0, GAP // zoom), value=255), changed], dim=2)
-        return _png(both.repeat_interleave(zoom, 1).repeat_interleave(zoom, 2))
+    def pair(self, state: State) -> Tensor:
+        """The face to start from and the changed one: float (2, 3, S, S)."""
+        return self.pictures([State(state.face), state])
 
-    def read_out(self, state: State) -> str:
+    def png(self, state: State, zoom: int = 4, pair: Tensor | None = None) -> bytes:
+        """The pair side by side, as a PNG; zoom: pixels a pixel; pair: where it has been drawn already."""
+        start, changed = to_uint8(self.pair(state) if pair is None else pair)
+        both = torch.cat([F.pad(start, (0, GAP // zoom), value=255), changed], dim=2)
+        return png_bytes(both.repeat_interleave(zoom, 1).repeat_interleave(zoom, 2))
+
+    def read_out(self, state: State, pair: Tensor | None = None) -> str:
         """The state in numbers: how far z has moved, how long it is, how much of the picture changed."""
-        start, changed = self.pictures([State(state.face), state])
+        start, changed = self.pair(state) if pair is None else pair
         moved, length = (self.z(state) - self.mu[state.face]).norm().item(), self.z(state).norm().item()
         change = (changed - start).abs().mean().item()
         return (
@@ -80,15 +83,19 @@ class Space:
 
     def grid(self, attributes: Sequence[str], amounts: Sequence[float], face: int = 0) -> show.Shown:
         """What the explorer shows with nobody at the sliders: a row an attribute, a column an amount."""
-        rows = {
-            f"{name}: {'  '.join(f'{amount:+g}' for amount in amounts)}": self.pictures(
-                [State(face, {name: amount}) for amount in amounts]
-            )
-            for name in attributes
-        }
+        told = "  ".join(f"{amount:+g}" if amount else "0" for amount in amounts)
+        rows, found = {}, []
+        for name in attributes:
+            drawn = self.pictures([State(face, {name: amount}) for amount in amounts])
+            rows[f"{name}: {told}"] = drawn
+            # Where the two ends differ most: in which third of the picture's height.
+            places = (drawn[-1] - drawn[0]).square().mean(dim=(0, 2))
+            thirds = [part.sum().item() for part in places.tensor_split(3)]
+            where = ("upper", "middle", "lower")[thirds.index(max(thirds))]
+            found.append(f"{name} changes most in the {where} third")
         alt = (
             f"One face, decoded with {amounts[0]:+g} to {amounts[-1]:+g} times the attribute vector of "
-            f"{', '.join(attributes)} added to its code, a row each."
+            f"{', '.join(attributes)} added to its code, a row each: {', '.join(found)}."
         )
         return show.rows(rows, alt)
 
@@ -97,7 +104,7 @@ class Explorer:
     """Sliders beside a picture that follows them. Display it as the last value of a cell.
 
     attributes: names with a slider each. latents: numbers of latents with a slider each. Where a front end
-    answers, it takes the place of the still grid; where none does, the grid stays.
+    answers, the still grid folds away above the sliders; where none does, it stays as it is.
     """
 
     def __init__(self, space: Space, attributes: Sequence[str], latents: Sequence[int] = ()) -> None:
@@ -136,12 +143,14 @@ class Explorer:
 
     def draw(self) -> None:
         """Show the picture and the numbers of the sliders' state."""
-        start, self._waiting = time.perf_counter(), False
-        self.image.value = self.space.png(self.state)
-        milliseconds = 1000 * (time.perf_counter() - start)
-        numbers = f"{self.space.read_out(self.state)}; drawn in {milliseconds:.0f} ms"
+        self._last, self._waiting = time.perf_counter(), False
+        state = self.state
+        pair = self.space.pair(state)  # drawn once, for the picture and the numbers
+        self.image.value = self.space.png(state, pair=pair)
+        milliseconds = 1000 * (time.perf_counter() - self._last)
+        numbers = f"{self.space.read_out(state, pair)}; drawn in {milliseconds:.0f} ms"
         self.numbers.value = f'<span role="status">{numbers}</span>'
-        self._last, self.drawn = time.perf_counter(), self.drawn + 1
+        self.drawn += 1
 
     def _changed(self, _: object) -> None:
         # A slider that is dragged sends more events than there are pictures to see. They are not queued: the
@@ -169,16 +178,9 @@ class Explorer:
 
         def answered(change: dict) -> None:
             if change["new"] and place is not None:
-                place.update(HTML("<small>Turn the sliders:</small>"))
+                # Folded away and not gone: a notebook that is saved now may be read where nothing answers.
+                summary = "<summary>Still pictures, for readers without sliders</summary>"
+                place.update(HTML(f"<details>{summary}{still._repr_html_()}</details>"))
 
         self.widget.observe(answered, "_view_count")
         display(self.widget)
-
-
-def _png(picture: Tensor) -> bytes:
-    """uint8 (3, H, W) -> the bytes of a PNG, packed fast rather than small."""
-    from PIL import Image
-
-    buffer = io.BytesIO()
-    Image.fromarray(picture.permute(1, 2, 0).contiguous().numpy()).save(buffer, "PNG", compress_level=1)
-    return buffer.getvalue()

@@ -37,10 +37,12 @@ def encode(model: VAE, images: Images, batch_size: int = 128) -> Codes:
     if not len(images):
         raise ValueError("there are no images to encode: give a split that holds some.")
     device, was_training = next(model.parameters()).device, model.training
-    model.eval()
     starts = range(0, len(images), batch_size)
-    parts = [model.encode(images.float(slice(i, i + batch_size)).to(device)) for i in starts]
-    model.train(was_training)
+    try:
+        model.eval()
+        parts = [model.encode(images.float(slice(i, i + batch_size)).to(device)) for i in starts]
+    finally:
+        model.train(was_training)
     mu, log_var = (torch.cat(part).cpu() for part in zip(*parts, strict=True))
     return Codes(mu, log_var)
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from dfcvae.files import write_whole
+
+if TYPE_CHECKING:
+    from PIL.Image import Image as PillowImage
 
 GAP = 2  # pixels between images
 PAPER, INK = 255, (40, 40, 48)
@@ -37,11 +42,22 @@ def grid(images: Tensor, columns: int = 8, zoom: int = 1) -> Tensor:
 
 def save_png(path: str | Path, image: Tensor) -> Path:
     """Write a uint8 image (3, H, W), whole or not at all."""
-    from PIL import Image
-
-    picture = Image.fromarray(image.permute(1, 2, 0).contiguous().numpy())  # (3, H, W) -> (H, W, 3)
+    picture = _picture(image)
     write_whole(Path(path), lambda part: picture.save(part, format="PNG"))
     return Path(path)
+
+
+def png_bytes(image: Tensor) -> bytes:
+    """The bytes of a uint8 image (3, H, W) as a PNG, packed fast rather than small."""
+    buffer = io.BytesIO()
+    _picture(image).save(buffer, "PNG", compress_level=1)
+    return buffer.getvalue()
+
+
+def _picture(image: Tensor) -> PillowImage:
+    from PIL import Image
+
+    return Image.fromarray(image.permute(1, 2, 0).contiguous().numpy())  # (3, H, W) -> (H, W, 3)
 
 
 def labelled_rows(rows: Sequence[tuple[str, Tensor]], zoom: int = 2, note: str = "") -> Tensor:

@@ -90,30 +90,43 @@ def faces(pictures: Tensor, alt: str, titles: Sequence[str] = (), columns: int =
     return Shown(_sheet(labelled, note), alt)
 
 
-def rows(labelled: Mapping[str, Tensor], alt: str, note: str = "") -> Shown:
+def rows(labelled: Mapping[str, Tensor], alt: str, note: str = "", columns: Sequence[str] = ()) -> Shown:
     """A row of pictures (N, 3, S, S) for each label, which stands above its row; a note under the last.
 
-    ValueError for rows of different lengths.
+    columns: a title above each column. ValueError for rows of different lengths, or a title too many.
     """
     lengths = {label: len(pictures) for label, pictures in labelled.items()}
     if len(set(lengths.values())) != 1:
         raise ValueError(f"the rows hold {lengths} pictures: expected as many in each.")
-    return Shown(_sheet([([label], pictures) for label, pictures in labelled.items()], note), alt)
+    first = next(iter(labelled.values()))
+    if columns and len(columns) != len(first):
+        raise ValueError(f"there are {len(columns)} titles for {len(first)} columns: give one each, or none.")
+    head = [(columns, first[:0])] if columns else []
+    return Shown(_sheet(head + [([label], pictures) for label, pictures in labelled.items()], note), alt)
 
 
-def bars(values: Mapping[str, float], xlabel: str, alt: str, fmt: str = "{:.2f}", note: str = "") -> Shown:
-    """A horizontal bar for each label, with its value at the end, in the order of the mapping from above."""
+def bars(
+    values: Mapping[str, float],
+    xlabel: str,
+    alt: str,
+    fmt: str = "{:.2f}",
+    note: str = "",
+    colours: Sequence[str] = ("blue",),
+) -> Shown:
+    """A horizontal bar for each label, with its value at the end, in the order of the mapping from above.
+
+    colours: names in COLOURS, one for all or one each where they mean something.
+    """
     figure, axis = plot(0.42 * len(values) + 0.7)
-    colours = [COLOURS[SERIES[i % len(SERIES)]] for i in range(len(values))]
-    drawn = axis.barh(list(values), list(values.values()), color=colours, height=0.62)
+    colour = [COLOURS[name] for name in colours]
+    drawn = axis.barh(list(values), list(values.values()), color=colour, height=0.62)
     axis.bar_label(drawn, [fmt.format(value) for value in values.values()], padding=4, fontsize=POINTS)
     axis.invert_yaxis()
     axis.margins(x=0.18)
     axis.spines["left"].set_visible(False)
     axis.tick_params(axis="y", length=0)
     axis.set_xlabel(xlabel, fontsize=POINTS)
-    if note:
-        figure.supxlabel(note, fontsize=POINTS - 2, color=GREY, x=0.01, ha="left")
+    figure.supxlabel(note, fontsize=POINTS - 2, color=GREY, x=0.01, ha="left")
     return Shown(figure, alt)
 
 
@@ -124,12 +137,14 @@ def lines(
     ylabel: str,
     alt: str,
     marks: Mapping[str, tuple[float, float, str]] | None = None,
+    columns: int = 1,
+    note: str = "",
 ) -> Shown:
-    """A curve over x (N,) for each label, told apart by colour and by dashes.
+    """A curve over x (N,) for each label, told apart by colour and by dashes; whole ticks for whole x.
 
-    marks: dots with a text, text -> (x, y, "above" | "below").
+    marks: dots with a text, text -> (x, y, "above" | "below"). columns: of the legend, which stands above.
     """
-    figure, axis = plot(3.0)
+    figure, axis = plot(3.0 if columns == 1 else 3.6)
     for i, (label, y) in enumerate(curves.items()):
         style = {"color": COLOURS[SERIES[i]], "linestyle": DASHES[i], "linewidth": 2.2}
         axis.plot(x.tolist(), y.tolist(), label=label, **style)
@@ -140,7 +155,9 @@ def lines(
         axis.annotate(text, (at_x, at_y), offset, textcoords="offset points", fontsize=POINTS, va=va, ha=ha)
     axis.set_xlabel(xlabel, fontsize=POINTS)
     axis.set_ylabel(ylabel, fontsize=POINTS)
-    figure.legend(loc="outside upper left", frameon=False, fontsize=POINTS, handlelength=2.4)
+    axis.locator_params(axis="x", integer=bool((x == x.long()).all()))
+    figure.legend(loc="outside upper left", ncols=columns, frameon=False, fontsize=POINTS, handlelength=2.4)
+    figure.supxlabel(note, fontsize=POINTS - 2, color=GREY, x=0.01, ha="left")
     return Shown(figure, alt)
 
 
@@ -200,25 +217,25 @@ def plot(height: float) -> tuple[Figure, Axes]:
 def _sheet(labelled: Sequence[tuple[Sequence[str], Tensor]], note: str) -> Figure:
     """Rows of square pictures, each enlarged a whole number of times so that its pixels stay square.
 
-    labelled: (titles, pictures) a row; one title stands above the row's left end, several above one each.
+    labelled: (titles, pictures) a row; one title stands above the row's left end, several above one each. A
+    row may have no pictures: then its titles stand alone.
     """
     from matplotlib.figure import Figure
 
     columns, size = max(len(pictures) for _, pictures in labelled), labelled[0][1].shape[-1]
     zoom = max(1, (WIDTH - (columns - 1) * GAP) // (max(columns, 2) * size))
     side = zoom * size
-    heights = [side + GAP + (LINE if titles else 0) for titles, _ in labelled]
+    heights = [(side + GAP if len(row) else 0) + (LINE if titles else 0) for titles, row in labelled]
     width, height = columns * (side + GAP) - GAP, sum(heights) + (LINE if note else 0)
     figure = Figure(figsize=(width / DPI, height / DPI), dpi=DPI, facecolor="white")
     top = height  # matplotlib counts upwards
     for (titles, pictures), used in zip(labelled, heights, strict=True):
         for column, picture in enumerate(pictures):
-            left = column * (side + GAP)
-            figure.figimage(_enlarged(picture, zoom), left, top - used + GAP, origin="upper")
-            if column < len(titles):
-                middle = len(titles) > 1
-                place = (left + side / 2 if middle else left) / width, (top - LINE + 8) / height
-                figure.text(*place, titles[column], fontsize=POINTS, ha="center" if middle else "left")
+            figure.figimage(_enlarged(picture, zoom), column * (side + GAP), top - used + GAP, origin="upper")
+        for column, title in enumerate(titles):
+            left, middle = column * (side + GAP), len(titles) > 1
+            place = (left + side / 2 if middle else left) / width, (top - LINE + 8) / height
+            figure.text(*place, title, fontsize=POINTS, ha="center" if middle else "left")
         top -= used
     if note:
         figure.text(0, 8 / height, note, fontsize=POINTS - 2, color=GREY)

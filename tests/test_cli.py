@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from dfcvae import cli, compare, load, vgg
+from dfcvae import commands, compare, load, vgg
 from dfcvae.checkpoint import read_checkpoint, read_config, read_metrics
 from dfcvae.cli import main
 
@@ -138,7 +138,7 @@ def test_train_without_arguments_compares_both_models(here, capsys, monkeypatch)
     monkeypatch.setattr(compare, "train", noted)
     assert main(["train", "--size", "32", "--device", "cpu"]) == 0
     out = here / "runs" / "compare"
-    assert str(cli.COMPARISON / "comparison.png") in capsys.readouterr().out.strip().splitlines()[-1]
+    assert str(commands.COMPARISON / "comparison.png") in capsys.readouterr().out.strip().splitlines()[-1]
     configs = {preset: read_config(out / preset) for preset in ("pixel", "vae-123")}
     assert configs["pixel"]["training"] == configs["vae-123"]["training"]
     assert configs["pixel"]["data"] == configs["vae-123"]["data"]
@@ -185,10 +185,8 @@ def test_comparison_refuses_a_length_that_is_none(here, capsys, length):
 
 
 def test_flat_originals_give_json(here, capsys, monkeypatch):
-    from dfcvae import cli
-
-    assert cli._without_nan([1.0, math.nan, math.inf, 3]) == [1.0, None, None, 3]
-    assert cli._without_nan("nan") == "nan"
+    assert commands._without_nan([1.0, math.nan, math.inf, 3]) == [1.0, None, None, 3]
+    assert commands._without_nan("nan") == "nan"
 
 
 def test_full_memory_is_one_sentence(here, capsys, monkeypatch):

@@ -59,11 +59,36 @@ def test_rows_stand_in_the_order_given():
     assert sheet.shape[1] == show.WIDTH
 
 
+def test_columns_have_titles_above_the_first_row():
+    black = torch.zeros(5, 3, 64, 64)
+    without = picture_of(show.rows({"dark": black}, ALT))
+    sheet = picture_of(show.rows({"dark": black}, ALT, columns=list("abcde")))
+    assert len(sheet) == len(without) + show.LINE and torch.equal(sheet[show.LINE :], without)
+    assert (sheet[: show.LINE] < 128).any()
+
+
+def test_bars_have_one_colour_unless_told():
+    def colours(**options) -> list[tuple[float, ...]]:
+        bars = show.bars({"one": 1.0, "two": 2.0}, "x", ALT, **options).figure.axes[0].patches
+        return [bar.get_facecolor() for bar in bars]
+
+    assert len(set(colours())) == 1
+    assert len(set(colours(colours=("blue", "orange")))) == 2
+
+
+@pytest.mark.parametrize("x", [torch.arange(4), torch.arange(4.0), torch.linspace(0, 0.7, 8)])
+def test_whole_numbers_have_whole_ticks(x):
+    ticks = show.lines(x, {"a": x}, "x", "y", ALT).figure.axes[0].get_xticks()
+    assert (ticks == ticks.round()).all() == (x.max() > 1).item()
+
+
 def test_what_does_not_fit_is_refused():
     with pytest.raises(ValueError, match="1 titles for 2 pictures"):
         show.faces(torch.zeros(2, 3, 8, 8), ALT, titles=["one"])
     with pytest.raises(ValueError, match="as many in each"):
         show.rows({"a": torch.zeros(2, 3, 8, 8), "b": torch.zeros(3, 3, 8, 8)}, ALT)
+    with pytest.raises(ValueError, match="1 titles for 2 columns"):
+        show.rows({"a": torch.zeros(2, 3, 8, 8)}, ALT, columns=["one"])
 
 
 def test_no_model_code_imports_the_figures():
@@ -75,7 +100,9 @@ def test_no_model_code_imports_the_figures():
         r"^\s*(from dfcvae\.(course\.(?!profiles)|explore)|from dfcvae import .*\bexplore\b)", re.M
     )
     model_code = [
-        path for path in PACKAGE.glob("*.py") if path.name not in ("explore.py", "cli.py", "doctor.py")
+        path
+        for path in PACKAGE.glob("*.py")
+        if path.name not in ("explore.py", "cli.py", "commands.py", "doctor.py")
     ]
     assert [path.name for path in model_code if of_the_course.search(path.read_text("utf-8"))] == []
 

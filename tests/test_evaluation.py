@@ -11,6 +11,7 @@ from dfcvae import VAE, Images, kl_divergence
 from dfcvae.evaluation import (
     OctaveSpectrum,
     evaluate,
+    frechet_distance,
     laplacian_variance,
     psnr,
     reconstructions,
@@ -253,3 +254,13 @@ def test_model_is_in_training_mode_again_when_somebody_looks_at_one_batch_only()
     next(batches)
     batches.close()
     assert model.training
+
+
+def test_frechet_distance_of_gaussians_that_are_known():
+    """Sampled exactly: |mean difference|^2 + (difference of standard deviations)^2 in each dimension."""
+    a = torch.randn(4_000, 3, generator=torch.Generator().manual_seed(0)).double()
+    whitening = torch.linalg.inv(torch.linalg.cholesky(torch.cov(a.T))).T
+    a = (a - a.mean(0)) @ whitening  # mean 0, covariance the identity
+    b = a * torch.tensor([1.0, 3.0, 1.0]) + torch.tensor([0.0, 0.0, 2.0])
+    assert frechet_distance(a, b) == pytest.approx(2**2 + (3 - 1) ** 2, rel=1e-6)
+    assert frechet_distance(a, a) == pytest.approx(0, abs=1e-6)

@@ -71,6 +71,16 @@ def test_sliders_move_the_picture_and_the_numbers(explorer):
     assert explorer.state == State(3) and explorer.image.value == explorer.space.png(State(3))
 
 
+def test_the_pair_is_drawn_once_for_picture_and_numbers(explorer, monkeypatch):
+    drawn, decode = [], explorer.space.model.decode
+    monkeypatch.setattr(explorer.space.model, "decode", lambda z: drawn.append(len(z)) or decode(z))
+    explorer.shifts[3].value = 2.0
+    assert drawn == [2]
+    state = State(0, {}, {3: 2.0})
+    assert explorer.image.value == explorer.space.png(state)
+    assert explorer.numbers.value.startswith(f'<span role="status">{explorer.space.read_out(state)};')
+
+
 def test_every_control_takes_keys_and_has_a_name(explorer):
     for slider in explorer.sliders:
         assert slider.description and slider.readout and slider.continuous_update and not slider.disabled
@@ -117,7 +127,8 @@ def test_the_grid_gives_way_when_a_front_end_answers(explorer, monkeypatch):
     explorer._ipython_display_()
     assert [type(what).__name__ for what in shown] == ["Shown", "VBox"] and not updated
     explorer.widget._view_count = 1
-    assert len(updated) == 1
+    (folded,) = updated
+    assert folded.data.startswith("<details>") and shown[0]._repr_html_() in folded.data
 
 
 def test_no_model_code_needs_widgets():

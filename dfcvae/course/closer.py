@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from dfcvae import faces
+from dfcvae.course.distortions import blur, noisy, shift
 
 # Written down, not sampled: so the rounds stay what the text says of them.
 PEOPLE = {
@@ -61,12 +60,12 @@ def which_is_closer() -> dict[int, Round]:
     other, another = (_draw(SOMEBODY_ELSE | _scene(PEOPLE[name])) for name in ("waves", "curls"))
     return {
         1: Round(
-            x["glasses"], _shift(x["glasses"], 2), _blur(x["glasses"]), "shifted by 2 pixels", "blurred"
+            x["glasses"], shift(x["glasses"], 2), blur(x["glasses"], 2.0), "shifted by 2 pixels", "blurred"
         ),
         2: Round(x["hat"], no_glasses, darker, "glasses taken off", "light turned down"),
-        3: Round(x["strands"], strands, _blur(x["strands"]), "other strands and threads", "blurred"),
+        3: Round(x["strands"], strands, blur(x["strands"], 2.0), "other strands and threads", "blurred"),
         4: Round(x["waves"], other, wall, "another person", "another wall"),
-        5: Round(x["curls"], _noisy(x["curls"]), another, "a little noise", "another person"),
+        5: Round(x["curls"], noisy(x["curls"]), another, "a little noise", "another person"),
     }
 
 
@@ -78,22 +77,3 @@ def _scene(factors: dict[str, float]) -> dict[str, float]:
     """What stays when somebody else sits down in the same place: skin tone, clothes and wall, to be fair."""
     kept = ("skin_tone", "clothes", "background")
     return {name: value for name, value in factors.items() if name.startswith(kept)}
-
-
-def _shift(x: Tensor, pixels: int) -> Tensor:
-    """To the right; the border's pixels are repeated."""
-    return F.pad(x, (pixels, 0, 0, 0), mode="replicate")[..., : x.shape[-1]]
-
-
-def _blur(x: Tensor, sigma: float = 2.0) -> Tensor:
-    """Gaussian blur, the border's pixels repeated."""
-    reach = round(3 * sigma)
-    offsets = torch.arange(-reach, reach + 1, dtype=x.dtype)
-    weights = torch.softmax(-offsets.square() / (2 * sigma**2), dim=0)
-    kernel = (weights[:, None] * weights).expand(3, 1, -1, -1)
-    return F.conv2d(F.pad(x, (reach,) * 4, mode="replicate"), kernel, groups=3)
-
-
-def _noisy(x: Tensor) -> Tensor:
-    noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(0))
-    return (x + 0.05 * noise).clamp(0, 1)

@@ -11,6 +11,7 @@ from torch import Tensor
 from dfcvae import faces, show
 from dfcvae.datasets import Images
 from dfcvae.drawing.factors import SEED_NAMES
+from dfcvae.evaluation import frechet_distance
 from dfcvae.latent import Prediction, Reader
 from dfcvae.vae import VAE
 from dfcvae.vgg import VGGFeatures
@@ -98,7 +99,7 @@ def quiet_direction(metric: Tensor, reader: Reader) -> Tensor:
 
 @torch.no_grad()
 def feature_gap(a: Tensor, b: Tensor) -> float:
-    """Frechet distance between two sets of pictures in pooled features of the mini VGG. 0: none is seen.
+    """Fréchet distance between two sets of pictures in pooled features of the mini VGG. 0: none is seen.
 
     a, b: float (N, 3, S, S) in [0, 1]. Like FID, with another network: compare with itself alone.
     """
@@ -106,12 +107,9 @@ def feature_gap(a: Tensor, b: Tensor) -> float:
 
     def pooled(x: Tensor) -> Tensor:
         parts = [torch.cat([f.mean((2, 3)) for f in vgg(part).values()], dim=1) for part in x.split(100)]
-        return torch.cat(parts).double()
+        return torch.cat(parts)
 
-    a, b = pooled(a), pooled(b)
-    cov_a, cov_b = torch.cov(a.T), torch.cov(b.T)
-    root = torch.linalg.eigvals(cov_a @ cov_b).real.clamp_min(0).sqrt().sum()
-    return ((a.mean(0) - b.mean(0)).square().sum() + cov_a.trace() + cov_b.trace() - 2 * root).item()
+    return frechet_distance(pooled(a), pooled(b))
 
 
 def nearer(codes: Tensor, places: Tensor, questions: int = 20_000, seed: int = 0) -> float:

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dfcvae import VGGFeatures, faces
+from dfcvae.course.distortions import blur, noisy, shift
 from dfcvae.show import COLOURS, DASHES, GREY, POINTS, SERIES, Shown, plot
 
 LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
@@ -38,20 +39,6 @@ def changed(factors: Tensor, **values: Tensor | float) -> Tensor:
     return draw(other)
 
 
-def shift(x: Tensor, pixels: int) -> Tensor:
-    """To the right; the pixels of the left border are repeated. x: (N, 3, S, S)."""
-    return F.pad(x, (pixels, 0, 0, 0), mode="replicate")[..., : x.shape[-1]]
-
-
-def blur(x: Tensor, sigma: float) -> Tensor:
-    """Gaussian blur of standard deviation ``sigma`` pixels; the border's pixels are repeated."""
-    reach = round(3 * sigma)
-    offsets = torch.arange(-reach, reach + 1, dtype=x.dtype)
-    weights = torch.softmax(-offsets.square() / (2 * sigma**2), dim=0)
-    kernel = (weights[:, None] * weights).expand(3, 1, -1, -1)
-    return F.conv2d(F.pad(x, (reach,) * 4, mode="replicate"), kernel, groups=3)
-
-
 def changes(factors: Tensor) -> dict[str, Tensor]:
     """Eight changes of the same people, name -> float (n, 3, 64, 64) in [0, 1].
 
@@ -59,13 +46,12 @@ def changes(factors: Tensor) -> dict[str, Tensor]:
     picture is the true one: what this person looks like with other strands of hair, or without glasses.
     """
     x = draw(factors)
-    noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(0))
     tint = torch.tensor([0.85, 1.0, 1.15]).view(3, 1, 1)
     light, curve = factors[:, _column("light_level")], factors[:, _column("mouth_curve")]
     return {
         "shift, 1 pixel": shift(x, 1),
         "blur": blur(x, 1.0),
-        "noise": (x + 0.05 * noise).clamp(0, 1),
+        "noise": noisy(x),
         "recolour": (x * tint).clamp(0, 1),
         "less light": changed(factors, light_level=light - 0.2),
         "other strands": changed(factors, hair_seed=5, texture_seed=7),
@@ -135,19 +121,15 @@ def with_batch_norm(vgg: VGGFeatures, x: Tensor) -> nn.Sequential:
     return net
 
 
+def small_vgg_bn() -> nn.Sequential:
+    """The layers of torchvision's vgg19_bn.features, 53 of them, with 4 to 8 channels and random weights."""
+    from torchvision.models.vgg import make_layers
+
+    blocks = [(4, 2), (6, 2), (8, 4), (8, 4), (8, 4)]  # channels, convolutions
+    return make_layers([entry for width, n in blocks for entry in [width] * n + ["M"]], batch_norm=True)
+
+
 # ---------------------------------------------------------------- figures
-
-
-def curves(x: Tensor, lines: Mapping[str, Tensor], xlabel: str, ylabel: str, alt: str) -> Shown:
-    """As ``show.lines``, with room for four curves: their names stand in two columns."""
-    figure, axis = plot(3.6)
-    for i, (label, y) in enumerate(lines.items()):
-        style = {"color": COLOURS[SERIES[i]], "linestyle": DASHES[i], "linewidth": 2.2}
-        axis.plot(x.tolist(), y.tolist(), label=label, **style)
-    axis.set_xlabel(xlabel, fontsize=POINTS)
-    axis.set_ylabel(ylabel, fontsize=POINTS)
-    figure.legend(loc="outside upper left", ncols=2, frameon=False, fontsize=POINTS, handlelength=2.4)
-    return Shown(figure, alt)
 
 
 def slopes(left: Mapping[str, float], right: Mapping[str, float], ends: tuple[str, str], alt: str) -> Shown:
@@ -196,9 +178,8 @@ def heat(rows: Mapping[str, Sequence[float]], columns: Sequence[str], alt: str, 
 def logarithmic_bars(values: Mapping[str, float], xlabel: str, alt: str) -> Shown:
     """A dot for each label on a logarithmic axis, its value beside it: for sizes of many powers of ten."""
     figure, axis = plot(0.42 * len(values) + 0.8)
-    for place, (name, value) in enumerate(values.items()):
-        colour = COLOURS[SERIES[place % len(SERIES)]]
-        axis.plot([value], [name], "o", markersize=9, color=colour)
+    for name, value in values.items():
+        axis.plot([value], [name], "o", markersize=9, color=COLOURS["blue"])
         text = f"{value:,.0f}" if value >= 10 else f"{value:g}"
         axis.annotate(text, (value, name), (9, 0), textcoords="offset points", va="center", fontsize=POINTS)
     axis.set_xscale("log")

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dfcvae.latent import correlations
 from dfcvae.vgg import VGGFeatures
 
 PRIOR = 0.2  # weight of the total variation beside the relative feature error, the same for every layer
@@ -142,13 +143,6 @@ def patches(pictures: Tensor, places: Tensor, side: int, jump: int) -> Tensor:
     return found
 
 
-def correlation(a: Tensor, b: Tensor) -> Tensor:
-    """Pearson's r of every column of a (N, A) with every column of b (N, B): (A, B); 0 for a constant."""
-    a, b = (columns.double() - columns.double().mean(dim=0) for columns in (a, b))
-    a, b = (columns / columns.norm(dim=0).clamp_min(1e-9) for columns in (a, b))
-    return (a.T @ b).float()
-
-
 def read_out(answers: Tensor, label: Tensor, ridge: float = 1.0) -> float:
     """Pearson's r between a label (N,) and what a linear reading of answers (N, C) makes of it.
 
@@ -160,4 +154,4 @@ def read_out(answers: Tensor, label: Tensor, ridge: float = 1.0) -> float:
     a, y = a.double(), label.double() - label[:half].double().mean()
     gram = a[:half].T @ a[:half] + ridge * torch.eye(a.shape[1], dtype=a.dtype)
     weights = torch.linalg.solve(gram, a[:half].T @ y[:half])
-    return correlation((a[half:] @ weights)[:, None], y[half:, None]).item()
+    return correlations((a[half:] @ weights)[:, None], y[half:, None]).item()
