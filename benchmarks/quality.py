@@ -20,7 +20,6 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from attribute_classifier import AttributeClassifier, attribute_scores, trained_classifier
 from quality_report import write_report
 from torch import Tensor
@@ -29,7 +28,7 @@ import dfcvae
 from dfcvae.checkpoint import read_metrics
 from dfcvae.course.profiles import profile
 from dfcvae.drawing import DRAWING_VERSION
-from dfcvae.evaluation import evaluate, laplacian_variance, reconstructions
+from dfcvae.evaluation import evaluate, frechet_distance, laplacian, laplacian_variance, reconstructions
 from dfcvae.files import sha256
 from dfcvae.hardware import available_threads, pick_precision
 from dfcvae.settings import Settings
@@ -143,7 +142,7 @@ def _measure(model: dfcvae.VAE, test: dfcvae.Images, judge: AttributeClassifier,
             "sample_sharpness": (
                 laplacian_variance(samples).median() / laplacian_variance(x).median()
             ).item(),
-            "sample_frechet": _frechet(judge, x, samples),
+            "sample_frechet": frechet_distance(_features(judge, x), _features(judge, samples)),
         }
     )
 
@@ -154,33 +153,14 @@ def common_share(x: Tensor) -> float:
     A grid or lattice that a model lays over every face; about 0 for originals. The mean product of two
     different pictures' Laplacians over the mean square of one.
     """
-    kernel = x.new_tensor([[0, 1, 0], [1, -4, 1], [0, 1, 0]]).view(1, 1, 3, 3)
-    maps = F.conv2d(x.mean(1, keepdim=True), kernel).flatten(1).double()  # (N, P)
+    maps = laplacian(x).flatten(1).double()  # (N, P)
     maps = maps - maps.mean(1, keepdim=True)
     own = maps.square().sum()
     return ((maps.sum(0).square().sum() - own) / ((len(maps) - 1) * own)).item()
 
 
-class _Extractor(torch.nn.Module):
-    """The judge's features in the form that torchmetrics asks for: uint8 images in, (N, F) out."""
-
-    def __init__(self, judge: AttributeClassifier) -> None:
-        super().__init__()
-        self.judge, self.num_features = judge, judge.head.in_features
-
-    def forward(self, images: Tensor) -> Tensor:
-        return self.judge.features(images.float() / 255)
-
-
-def _frechet(judge: AttributeClassifier, real: Tensor, fake: Tensor) -> float:
-    """Frechet distance between originals and samples in the features of the frozen classifier."""
-    from torchmetrics.image.fid import FrechetInceptionDistance
-
-    distance = FrechetInceptionDistance(_Extractor(judge), normalize=True)
-    for images, is_real in ((real, True), (fake, False)):
-        for part in images.split(256):
-            distance.update(part, real=is_real)
-    return distance.compute().item()
+def _features(judge: AttributeClassifier, x: Tensor) -> Tensor:
+    return torch.cat([judge.features(part) for part in x.split(256)])
 
 
 def _options() -> argparse.Namespace:

@@ -115,7 +115,7 @@ def make_table(results: dict) -> str:
         "attributes read, balanced accuracy": ("attribute_mean", 1),
         "attributes read, AUROC": ("auroc_mean", 1),
         "samples: sharpness": ("sample_sharpness", 1),
-        "samples: Frechet distance": ("sample_frechet", -1),
+        "samples: Fréchet distance": ("sample_frechet", -1),
     }
     for label, (key, sign) in simple.items():
         lines.append(_line(label, compare(results, lambda row, key=key: row[key]), sign))
