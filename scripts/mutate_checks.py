@@ -3,7 +3,7 @@
     python scripts/mutate_checks.py [00_start_here ...]
 
 A check is a cell that starts with # NBVAL_CHECK_OUTPUT: its stored output must come out again. Each notebook
-in mutants.py is run once, in the smoke profile. At each of its checks, one mutant after the other breaks a
+in mutants/ is run once, in the smoke profile. At each of its checks, one mutant after the other breaks a
 function of the package, in memory alone; the check is run again and must print something else, or fail. Then
 the function is mended, and the check must print what it did before. The table is docs/mutations.md.
 """

@@ -1,32 +1,21 @@
 """What notebook 02 builds by hand is what the package computes, and `course.seeing` sees what it says."""
 
-import ast
-from pathlib import Path
-
-import nbformat
 import pytest
 import torch
 import torch.nn.functional as F
+from by_hand import definitions
 from torch import nn
 
 import dfcvae
 from dfcvae.course import seeing
 from dfcvae.vgg import build_layers, layer_names
 
-NOTEBOOK = Path(__file__).resolve().parent.parent / "notebooks" / "02_vgg_features.ipynb"
 WIDTHS = (4, 6, 8, 10, 10)
 
 
 @pytest.fixture(scope="module")
 def by_hand():
-    """The functions of the notebook by name, each defined with nothing but torch around it."""
-    found = {"torch": torch, "F": F, "nn": nn}
-    for cell in nbformat.read(NOTEBOOK, as_version=4).cells:
-        if cell.cell_type == "code":
-            for node in ast.parse(cell.source).body:
-                if isinstance(node, ast.FunctionDef):
-                    exec(compile(ast.Module([node], []), NOTEBOOK.name, "exec"), found)
-    return found
+    return definitions("02_vgg_features.ipynb", torch=torch, F=F, nn=nn)
 
 
 @pytest.fixture
@@ -156,13 +145,6 @@ def test_maps_are_the_most_varied_channels_as_pictures():
     assert shown.shape == (2, 3, 8, 8)
     assert (shown[0, :, 2:4] == 1).all() and shown[0].sum() == 3 * 16  # a row of places, two pixels high
     assert (shown[1, :, :2, :2] == 1).all() and shown[1].sum() == 3 * 4
-
-
-def test_correlation_against_torch():
-    a, b = torch.randn(50, 2), torch.randn(50, 3)
-    table = torch.corrcoef(torch.cat([a, b], dim=1).T)[:2, 2:]
-    torch.testing.assert_close(seeing.correlation(a, b), table)
-    assert seeing.correlation(torch.ones(50, 1), b).abs().max() == 0
 
 
 def test_a_linear_reading_finds_what_is_spread_over_channels():

@@ -1,32 +1,21 @@
 """What notebook 03 builds by hand is what the package computes, and its questions find what is broken."""
 
-import ast
-from pathlib import Path
-
-import nbformat
 import pytest
 import torch
 import torch.nn.functional as F
+from by_hand import definitions
 
 import dfcvae
 from dfcvae import VAE, PerceptualLoss, VGGFeatures, faces
-from dfcvae.course import rankings
+from dfcvae.course import distortions, rankings
 from dfcvae.perceptual import calibrate, convert_weights
 
-NOTEBOOK = Path(__file__).resolve().parent.parent / "notebooks" / "03_perceptual_loss.ipynb"
 LAYERS = ("relu1_1", "relu2_1", "relu3_1")
 
 
 @pytest.fixture(scope="module")
 def by_hand():
-    """The functions and classes of the notebook by name, each defined with nothing but torch around it."""
-    found = {"torch": torch, "F": F, "dfcvae": dfcvae}
-    for cell in nbformat.read(NOTEBOOK, as_version=4).cells:
-        if cell.cell_type == "code":
-            for node in ast.parse(cell.source).body:
-                if isinstance(node, ast.FunctionDef | ast.ClassDef):
-                    exec(compile(ast.Module([node], []), NOTEBOOK.name, "exec"), found)
-    return found
+    return definitions("03_perceptual_loss.ipynb", torch=torch, F=F, dfcvae=dfcvae)
 
 
 @pytest.fixture(scope="module")
@@ -118,6 +107,13 @@ def test_batch_norm_changes_nothing_in_eval(vgg, pair):
     assert not torch.allclose(net(pair[0]), vgg(pair[0])["relu3_1"], rtol=1e-2, atol=1e-2)
 
 
+def test_the_small_vgg_has_the_layers_of_the_large_one():
+    from torchvision.models import vgg19_bn
+
+    kinds = [[type(layer) for layer in net] for net in (rankings.small_vgg_bn(), vgg19_bn().features)]
+    assert kinds[0] == kinds[1]
+
+
 def test_changes_change_what_they_say():
     factors = rankings.people(4)
     x, changed = rankings.draw(factors), rankings.changes(factors)
@@ -139,7 +135,7 @@ def test_strands_change_no_attribute_and_the_mouth_changes_smiling_alone():
 
 def test_blur_keeps_a_flat_picture_and_the_mean():
     flat = torch.full((1, 3, 16, 16), 0.3)
-    torch.testing.assert_close(rankings.blur(flat, 1.5), flat)
+    torch.testing.assert_close(distortions.blur(flat, 1.5), flat)
 
 
 def test_distances_are_means_of_squares(vgg, pair):

@@ -1,27 +1,15 @@
 """What notebook 05 builds by hand is what the package, torch and scipy-free formulas give."""
 
-import ast
-from pathlib import Path
-
-import nbformat
 import pytest
 import torch
+from by_hand import definitions
 
 from dfcvae import VAE, latent
-
-NOTEBOOK = Path(__file__).parents[1] / "notebooks" / "05_latent_space.ipynb"
 
 
 @pytest.fixture(scope="module")
 def by_hand():
-    """The functions of the notebook by name, each run by itself: with torch, and nothing else."""
-    notebook, found = nbformat.read(NOTEBOOK, as_version=4), {"torch": torch}
-    for cell in notebook.cells:
-        if cell.cell_type == "code":
-            for node in ast.parse(cell.source).body:
-                if isinstance(node, ast.FunctionDef) and node.name.endswith("_by_hand"):
-                    exec(ast.unparse(node), found)
-    return found
+    return definitions("05_latent_space.ipynb", torch=torch)
 
 
 def seeded() -> torch.Generator:

@@ -1,4 +1,4 @@
-"""The course's trained models: whole, small, and better than a mean face."""
+"""The course's trained models and measured results: whole, small, and what the notebooks say of them."""
 
 import json
 
@@ -6,6 +6,7 @@ import pytest
 import torch
 
 import dfcvae
+from dfcvae.course import tradeoffs
 from dfcvae.course.shipped import FOLDER, NAMES, about, save_shipped, shipped
 from dfcvae.drawing import DRAWING_VERSION
 from dfcvae.evaluation import psnr
@@ -53,3 +54,36 @@ def test_half_precision_round_trip(tmp_path, monkeypatch):
     assert about("plain") == {"steps": 3, "loss_network": "none"}
     for key, tensor in shipped("plain").state_dict().items():
         torch.testing.assert_close(tensor, vae.state_dict()[key], rtol=1e-3, atol=1e-6)
+
+
+def test_wipe_goes_from_picture_to_picture():
+    three = torch.stack([torch.full((3, 8, 8), value) for value in (0.1, 0.2, 0.3)])
+    for position in (0.0, 1.0, 2.0):
+        assert tradeoffs.wipe(three, position).equal(three[int(position)][None])
+    half = tradeoffs.wipe(three, 1.5)[0]
+    assert half[..., :4].eq(three[2, 0, 0, 0]).all() and half[..., 5:].eq(three[1, 0, 0, 0]).all()
+    assert half[..., 4].eq(1).all()
+    assert three.unique().numel() == 3  # the row itself stays as it was
+
+
+def test_means_over_seeds_are_ordered_by_kl():
+    rows = [
+        {"preset": "pixel", "beta": beta, "seed": seed, "kl": 10 * beta + seed, "psnr": beta + seed}
+        for beta in (2.0, 1.0)
+        for seed in (0, 2)
+    ] + [{"preset": "vae-123", "beta": 1.0, "seed": 0, "kl": 0, "psnr": 0}]
+    assert tradeoffs.mean_by_weight(rows, "pixel", "psnr") == [(11.0, 2.0), (21.0, 3.0)]
+
+
+def test_results_of_the_benchmarks_are_shipped():
+    rows = tradeoffs.quality()["rows"]
+    assert {row["preset"] for row in rows} == set(tradeoffs.MODELS)
+    assert {"kl", "psnr", "sharpness", "attribute_mean", "seed", "beta"} <= set(rows[0])
+
+
+def test_ablations_have_a_row_of_pictures_each():
+    figures, pictures = tradeoffs.ablations()
+    assert {"plain", "reference"} <= set(figures)
+    assert pictures.shape == (1 + len(figures), 5, 3, 64, 64)
+    faces = dfcvae.load("faces", "test", n=25).float(slice(20, 25))
+    torch.testing.assert_close(pictures[0], faces, atol=1 / 255, rtol=0)

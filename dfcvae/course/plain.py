@@ -1,0 +1,89 @@
+"""What notebook 01 looks at: faces of three kinds for a latent plane, probes, one face many times over."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from dfcvae import faces
+from dfcvae.datasets import Images
+
+# Far apart on purpose: between them lie pictures of nobody.
+KINDS = {
+    "hat": {"hat": 1, "style": 0.3, "skin_tone": 0.35},
+    "bald": {"bald": 1, "hair_length": 0, "skin_tone": 0.9},
+    "long hair": {"hair_length": 1, "hair_lightness": 0.85, "hair_warmth": 0.5, "skin_tone": 0.6},
+}
+
+
+def three_kinds(n: int, size: int = 32, seed: int = 0) -> Images:
+    """n drawn faces of three kinds in turn, which else differ only in turn of the head and side of the light.
+
+    attributes: bool (n, 3), columns ``KINDS``.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    kind = torch.arange(n) % len(KINDS)
+    factors = {
+        "yaw": 36 * torch.rand(n, generator=generator) - 18,
+        "light_x": 2 * torch.rand(n, generator=generator) - 1,
+        "light_contrast": 1.0,
+    }
+    neutral = {factor.name: factor.default for factor in faces.FACTORS}
+    for name in sorted({name for looks in KINDS.values() for name in looks}):
+        values = [float(looks.get(name, neutral[name])) for looks in KINDS.values()]
+        factors[name] = torch.tensor(values)[kind]
+    is_kind = kind.view(-1, 1) == torch.arange(len(KINDS))
+    return Images(faces.draw(factors, size), is_kind, tuple(KINDS), name="three kinds", split="train")
+
+
+def plane_grid(limit: float, side: int = 5) -> Tensor:
+    """Points of a square of the latent plane, row by row from the top left: (side * side, 2).
+
+    They are the centres of the side * side fields that -limit to limit is divided into.
+    """
+    steps = (2 * torch.arange(side) + 1) * (limit / side) - limit
+    return torch.cartesian_prod(-steps, steps).flip(1)  # (y, x) -> (x, y)
+
+
+def error_to_nearest(pictures: Tensor, drawn: Tensor) -> Tensor:
+    """Of each picture (N, 3, S, S) to the nearest of ``drawn`` (M, 3, S, S): root mean squared error (N,)."""
+    flat, others = pictures.flatten(1), drawn.flatten(1)
+    return torch.cdist(flat, others).amin(dim=1) / flat.shape[1] ** 0.5
+
+
+def probes(size: int = 64, seed: int = 0) -> dict[str, Tensor]:
+    """Pictures that are no faces: name -> float (1, 3, size, size) in [0, 1]."""
+    noise = torch.rand(1, 3, size, size, generator=torch.Generator().manual_seed(seed))
+    rows, columns = torch.arange(size).view(-1, 1), torch.arange(size)
+
+    def flat(*colour: float) -> Tensor:
+        return torch.tensor(colour).view(1, 3, 1, 1).expand(1, 3, size, size)
+
+    def checks(side: int) -> Tensor:
+        return ((rows // side + columns // side) % 2).float().expand(1, 3, size, size)
+
+    return {
+        "noise": noise,
+        "grey": flat(0.5, 0.5, 0.5),
+        "blue": flat(0.1, 0.2, 0.8),
+        "8-pixel checks": checks(8),
+        "1-pixel checks": checks(1),
+    }
+
+
+def one_face_many_times(n: int, shift: float = 2.0, seed: int = 0) -> Tensor:
+    """Factors (n, F) of one face that differ only in strands and threads and, by ``shift`` pixels of 64 at
+    most, in where the head is: what 100 numbers can hardly say.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    looks = {
+        "yaw": -6, "skin_tone": 0.5, "eye_colour": 0.9, "mouth_curve": 0.7, "hair_lightness": 0.75,
+        "hair_length": 0.8, "eyeglasses": 1, "style": 0.1, "clothes_pattern": 0.6, "background_pattern": 0.7,
+    }  # fmt: skip
+    for name in ("x", "y"):
+        looks[name] = shift / 64 * (2 * torch.rand(n, generator=generator) - 1)
+    for name in ("hair_seed", "texture_seed"):
+        looks[name] = torch.randint(2**20, (n,), generator=generator)
+    neutral = {factor.name: float(factor.default) for factor in faces.FACTORS} | looks
+    columns = [torch.as_tensor(neutral[name], dtype=torch.float32).expand(n) for name in faces.FACTOR_NAMES]
+    return torch.stack(columns, dim=1)
