@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from mutants.ways import Checks, Mutant, given, result, swapped
+from mutants.ways import Checks, Mutant, result, swapped
 
 
 def one_epoch_late(rate_at: Callable) -> Callable:
@@ -19,7 +19,7 @@ CHECKS: Checks = {
             "the half of the paper's formula forgotten",
             result(lambda weights: {layer: 2 * weight for layer, weight in weights.items()}),
         ),
-        Mutant("dfcvae.vae:VAE.__init__", "one latent fewer", given(latent_dim=99)),
+        Mutant("dfcvae.vae:_decoder", "the last level left out", result(lambda levels: levels[:-1])),
     ],
     "steps": [
         Mutant("dfcvae.settings:rate_at", "halved before the first step", result(lambda rate: rate / 2)),
