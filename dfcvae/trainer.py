@@ -134,7 +134,9 @@ class Trainer:
         chosen, start, seen = self.settings, time.perf_counter() - before, []
         writer = MetricsWriter(out, self.per_epoch, chosen.batch_size, first, before)
         self.model.train()
-        with tqdm(total=chosen.steps, initial=first, unit="step", desc=out.name, disable=not progress) as bar:
+        shown = {"initial": first, "unit": "step", "desc": out.name, "disable": not progress}
+        # Once a second: who reads a notebook's output only at the end of a cell (nbval) holds 1,000 messages.
+        with tqdm(total=chosen.steps, mininterval=1.0, **shown) as bar:
             for done in range(first + 1, chosen.steps + 1):
                 seen.append(self.step(done - 1))
                 bar.update()
@@ -142,7 +144,7 @@ class Trainer:
                 if not saving and done % chosen.log_every:
                     continue
                 line, seen = writer.line(done, start, seen, self.optimizer.param_groups[0]["lr"]), []
-                bar.set_postfix_str(_summary(line))
+                bar.set_postfix_str(_summary(line), refresh=False)
                 if saving:
                     refuse_broken_weights(self.model, done)
                     pause = time.perf_counter()
