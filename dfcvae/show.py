@@ -117,7 +117,7 @@ def bars(
 
     colours: names in COLOURS, one for all or one each where they mean something.
     """
-    figure, axis = plot(0.42 * len(values) + 0.7)
+    figure, axis = plot(0.42 * len(values) + 0.7, note)
     colour = [COLOURS[name] for name in colours]
     drawn = axis.barh(list(values), list(values.values()), color=colour, height=0.62)
     axis.bar_label(drawn, [fmt.format(value) for value in values.values()], padding=4, fontsize=POINTS)
@@ -126,7 +126,6 @@ def bars(
     axis.spines["left"].set_visible(False)
     axis.tick_params(axis="y", length=0)
     axis.set_xlabel(xlabel, fontsize=POINTS)
-    figure.supxlabel(note, fontsize=POINTS - 2, color=GREY, x=0.01, ha="left")
     return Shown(figure, alt)
 
 
@@ -144,7 +143,7 @@ def lines(
 
     marks: dots with a text, text -> (x, y, "above" | "below"). columns: of the legend, which stands above.
     """
-    figure, axis = plot(3.0 if columns == 1 else 3.6)
+    figure, axis = plot(3.0 if columns == 1 else 3.6, note)
     for i, (label, y) in enumerate(curves.items()):
         style = {"color": COLOURS[SERIES[i]], "linestyle": DASHES[i], "linewidth": 2.2}
         axis.plot(x.tolist(), y.tolist(), label=label, **style)
@@ -157,7 +156,6 @@ def lines(
     axis.set_ylabel(ylabel, fontsize=POINTS)
     axis.locator_params(axis="x", integer=bool((x == x.long()).all()))
     figure.legend(loc="outside upper left", ncols=columns, frameon=False, fontsize=POINTS, handlelength=2.4)
-    figure.supxlabel(note, fontsize=POINTS - 2, color=GREY, x=0.01, ha="left")
     return Shown(figure, alt)
 
 
@@ -170,11 +168,9 @@ def planes(
     limit): both parts show -limit to limit. kinds: what the numbers of the kinds mean. Dashed circles hold
     39, 86 and 99 % of N(0, I).
     """
-    from matplotlib.figure import Figure
     from matplotlib.patches import Circle
 
-    size = (WIDTH / DPI, 2.5 * len(panels) + 0.75)
-    figure = Figure(figsize=size, dpi=DPI, layout="constrained", facecolor="white")
+    figure = empty(2.5 * len(panels) + 0.75)
     for pair, (label, (points, kind, pictures, limit)) in zip(
         figure.subplots(len(panels), 2, squeeze=False), panels.items(), strict=True
     ):
@@ -202,15 +198,22 @@ def _mosaic(pictures: Tensor) -> ndarray:
     return rows.permute(0, 3, 1, 4, 2).flatten(0, 1).flatten(1, 2).contiguous().numpy()
 
 
-def plot(height: float) -> tuple[Figure, Axes]:
-    """An empty plot in the course's style, ``height`` inches high, for what has no function here."""
+def empty(height: float) -> Figure:
+    """A figure without axes, as wide as all others and ``height`` inches high."""
     # Not pyplot: a figure that pyplot knows would be displayed a second time, without its alt text.
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(WIDTH / DPI, height), dpi=DPI, layout="constrained", facecolor="white")
+    return Figure(figsize=(WIDTH / DPI, height), dpi=DPI, layout="constrained", facecolor="white")
+
+
+def plot(height: float, note: str = "") -> tuple[Figure, Axes]:
+    """An empty plot in the course's style, for what has no function here; a note stands under it."""
+    figure = empty(height)
     axis = figure.add_subplot()
     axis.spines[["top", "right"]].set_visible(False)
     axis.tick_params(labelsize=POINTS - 1)
+    if note:
+        figure.supxlabel(note, fontsize=POINTS - 2, color=GREY, x=0.01, ha="left")
     return figure, axis
 
 

@@ -174,11 +174,7 @@ def heat_map(below: Tensor, above: Tensor, names: Sequence[str], alt: str) -> sh
 
 def maps(places: Mapping[str, Tensor], has: Tensor, names: tuple[str, str], alt: str) -> show.Shown:
     """Maps of the same faces side by side, (N, 2) each; dots for faces without, crosses for faces with."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(
-        figsize=(show.WIDTH / show.DPI, 3.3), dpi=show.DPI, layout="constrained", facecolor="white"
-    )
+    figure = show.empty(3.3)
     styles = ((~has, "o", show.COLOURS["sky"], names[0]), (has, "x", show.COLOURS["vermillion"], names[1]))
     for axis, (title, place) in zip(figure.subplots(1, len(places)), places.items(), strict=True):
         for rows, marker, colour, name in styles:

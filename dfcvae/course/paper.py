@@ -235,7 +235,8 @@ def intervals(
     rows: Mapping[str, tuple[Sequence[float], float, float]], xlabel: str, alt: str, note: str = ""
 ) -> show.Shown:
     """label -> (dots, such as one a training; their mean; half the width of its interval); a line at 0."""
-    figure, axis = show.plot((0.62 if any(dots for dots, *_ in rows.values()) else 0.44) * len(rows) + 0.8)
+    step = 0.62 if any(dots for dots, *_ in rows.values()) else 0.44  # inches a row
+    figure, axis = show.plot(step * len(rows) + 0.8, note)
     for place, (dots, mean, half) in enumerate(rows.values()):
         colour = show.COLOURS[show.SERIES[place % len(show.SERIES)]]
         axis.hlines(place, mean - half, mean + half, colour, linewidth=4)
@@ -245,5 +246,4 @@ def intervals(
     axis.axvline(0, color=show.COLOURS["black"], linewidth=1)
     axis.set_ylim(len(rows) - 0.4, -0.5)
     axis.set_xlabel(xlabel, fontsize=show.POINTS)
-    figure.supxlabel(note, fontsize=show.POINTS - 2, color=show.GREY, x=0.01, ha="left")
     return show.Shown(figure, alt)

@@ -70,10 +70,7 @@ def _column(name: str) -> int:
 @torch.no_grad()
 def distances(x_hat: Tensor, x: Tensor, vgg: VGGFeatures) -> dict[str, Tensor]:
     """Mean squared difference of each pair, (N,), in "pixels" and in every layer of ``vgg``."""
-    pairs = {"pixels": (x_hat, x)}
-    phi_hat, phi = vgg(x_hat), vgg(x)
-    pairs |= {layer: (phi_hat[layer], phi[layer]) for layer in vgg.layers}
-    return {ruler: (a - b).square().flatten(1).mean(1) for ruler, (a, b) in pairs.items()}
+    return {ruler: squares.flatten(1).mean(1) for ruler, squares in _squares(x_hat, x, vgg).items()}
 
 
 @torch.no_grad()
@@ -82,11 +79,15 @@ def difference_maps(x_hat: Tensor, x: Tensor, vgg: VGGFeatures) -> Tensor:
 
     Squared differences, mean over channels, each enlarged to the picture's size.
     """
-    phi_hat, phi = vgg(x_hat), vgg(x)
-    pairs = [(x_hat, x)] + [(phi_hat[layer], phi[layer]) for layer in vgg.layers]
-    maps = [(a - b).square().mean(1, keepdim=True) for a, b in pairs]
+    maps = [squares.mean(1, keepdim=True) for squares in _squares(x_hat, x, vgg).values()]
     maps = [F.interpolate(m, size=x.shape[-1]) for m in maps]  # nearest: one square for each feature
     return torch.cat([(m / m.max()).sqrt().expand(-1, 3, -1, -1) for m in maps])
+
+
+def _squares(x_hat: Tensor, x: Tensor, vgg: VGGFeatures) -> dict[str, Tensor]:
+    """Squared differences of each pair, place by place: "pixels", and every layer of ``vgg``."""
+    phi_hat, phi = {"pixels": x_hat} | vgg(x_hat), {"pixels": x} | vgg(x)
+    return {ruler: (phi_hat[ruler] - phi[ruler]).square() for ruler in phi}
 
 
 # ---------------------------------------------------------------- a VGG with batch norm
@@ -158,7 +159,7 @@ def slopes(left: Mapping[str, float], right: Mapping[str, float], ends: tuple[st
 
 def heat(rows: Mapping[str, Sequence[float]], columns: Sequence[str], alt: str, note: str = "") -> Shown:
     """A table of percentages, the darker the more (0 to 100 % and above); a label at the left of each row."""
-    figure, axis = plot(0.36 * len(rows) + 1.0)
+    figure, axis = plot(0.36 * len(rows) + 1.0, note)
     table = torch.tensor([list(row) for row in rows.values()])
     axis.imshow(table.clamp(0, 1).sqrt().numpy(), cmap="Greys", vmin=0, vmax=1, aspect="auto")
     for i, row in enumerate(table.tolist()):
@@ -170,8 +171,6 @@ def heat(rows: Mapping[str, Sequence[float]], columns: Sequence[str], alt: str, 
     axis.set_yticks(range(len(rows)), list(rows), fontsize=POINTS - 1)
     axis.tick_params(length=0)
     axis.spines[["left", "bottom"]].set_visible(False)
-    if note:
-        figure.supxlabel(note, fontsize=POINTS - 2, color=GREY, x=0.01, ha="left")
     return Shown(figure, alt)
 
 
