@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import ctypes
 import math
 import os
-from contextlib import AbstractContextManager, nullcontext
+import platform
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
 import torch
 
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # what mallopt calls them
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
@@ -67,6 +71,28 @@ def autocast(device: torch.device, precision: str) -> AbstractContextManager:
 def layout(device: torch.device) -> torch.memory_format:
     """How pictures lie in memory: channels last is faster, but MPS has got its batch norm wrong."""
     return torch.contiguous_format if device.type == "mps" else torch.channels_last
+
+
+@contextmanager
+def reusing_memory() -> Iterator[None]:
+    """Let the C library keep the memory of freed tensors for the next ones, where it is Linux's glibc.
+
+    A training step allocates the same tensors as the step before. glibc gives large ones back to the
+    system each time, which then hands out empty pages anew, one by one, at the first touch.
+    """
+    _glibc("mallopt", M_MMAP_MAX, 0)
+    _glibc("mallopt", M_TRIM_THRESHOLD, 2**31 - 1)
+    try:
+        yield
+    finally:
+        _glibc("mallopt", M_MMAP_MAX, 65_536)  # glibc's own
+        _glibc("mallopt", M_TRIM_THRESHOLD, 2**27)  # its own is 128 KiB until it has adapted itself
+        _glibc("malloc_trim", 0)
+
+
+def _glibc(function: str, *numbers: int) -> None:
+    if platform.libc_ver()[0] == "glibc":
+        getattr(ctypes.CDLL(None), function)(*numbers)
 
 
 def available_threads() -> int:

@@ -1,0 +1,149 @@
+"""How many images a second a training step takes, beside the step that most people copy.
+
+    python benchmarks/step.py [--rounds 5] [--device auto] [--json benchmarks/results/step.json]
+
+Both train on the same 64 drawn faces of 64 x 64, in batches of 64, and compute Phi(x) anew at each step.
+
+PyTorch-VAE   the class as it was published: its network, vgg19_bn run to its end, fp32, autograd through
+              everything, default layout, Adam. ``dfcvae.pytorch_vae`` keeps it behind ``legacy_loss``.
+dfcvae        the paper's network and VAE-123 with a full-size VGG-19, as ``dfcvae train`` runs it.
+
+The rows between take single measures away again, to show what each is worth. Weights are random ones:
+arithmetic takes as long on them. Every row runs in a process of its own, as what one does to the memory of
+its process would help the next; the rows take turns, and a figure is the median of the rounds, each the
+median of its steps. "times" is the median of the rounds' ratios to the first row.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from pathlib import Path
+
+import torch
+from reporting import machine, median, table, write
+
+import dfcvae
+from dfcvae import hardware, onepass, pytorch_vae
+from dfcvae.settings import Settings
+from dfcvae.trainer import Trainer
+
+BATCH = 64
+ROWS = {
+    "PyTorch-VAE": {},
+    "PyTorch-VAE, memory kept": {"keep": True},
+    "dfcvae, fp32": {"precision": "fp32", "keep": True},
+    "dfcvae, bf16, memory not kept": {"precision": "bf16"},
+    "dfcvae, bf16, autograd through the loss network": {"precision": "bf16", "keep": True, "autograd": True},
+    "dfcvae, bf16": {"precision": "bf16", "keep": True},
+}
+
+
+def published_step(images: torch.Tensor, device: torch.device) -> Callable[[], None]:
+    from torchvision.models import vgg19_bn
+
+    vgg = vgg19_bn(weights=None).features
+    model = pytorch_vae.DFCVAE(3, 128, legacy_loss=True, legacy_features=vgg).to(device).train()
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.005)
+    x = images.to(device) * 2 - 1
+
+    def step() -> None:
+        loss = model.loss_function(*model(x), M_N=0.00025)["loss"]
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        loss.item()
+
+    return step
+
+
+def our_step(images: dfcvae.datasets.Images, device: torch.device, precision: str) -> Callable[[], None]:
+    vgg = dfcvae.VGGFeatures(weights="random")
+    model = dfcvae.DFCVAE("vae-123", features=vgg)
+    trainer = Trainer(model, images, Settings(BATCH, precision=precision, steps=1000), device)
+    trainer.model.train()
+    return lambda: trainer.step(0)["loss"].item()
+
+
+def time_steps(step: Callable[[], None], seconds: float) -> float:
+    """The median time of a step, after two that warm up."""
+    step(), step()
+    times: list[float] = []
+    while len(times) < 3 or sum(times) < seconds:
+        start = time.perf_counter()
+        step()
+        times.append(time.perf_counter() - start)
+    return median(times)
+
+
+def one_row(name: str, device: torch.device, seconds: float) -> float:
+    """Images a second of one row, in this process."""
+    torch.manual_seed(0)
+    chosen = ROWS[name]
+    if chosen.get("autograd"):
+        onepass.applies = lambda *_: False
+    faces = dfcvae.load("faces", n=512, progress=False)[:BATCH]
+    if "precision" in chosen:
+        step = our_step(faces, device, chosen["precision"])
+    else:
+        step = published_step(faces.float(), device)
+    with hardware.reusing_memory() if chosen.get("keep") else nullcontext():
+        return BATCH / time_steps(step, seconds)
+
+
+def main() -> None:
+    options = _options()
+    device = hardware.pick_device(options.device)
+    if options.row:
+        print(json.dumps(one_row(options.row, device, options.seconds)))
+        return
+    rows = {name: row for name, row in ROWS.items() if _runs_here(row, device)}
+    rates: dict[str, list[float]] = {name: [] for name in rows}
+    for number in range(options.rounds):
+        for name in rows:
+            command = [sys.executable, __file__, "--row", name, "--device", str(device)]
+            done = subprocess.run(
+                [*command, "--seconds", str(options.seconds)], capture_output=True, text=True
+            )
+            if done.returncode:
+                raise SystemExit(done.stderr)
+            rates[name].append(json.loads(done.stdout.splitlines()[-1]))
+            print(f"round {number + 1}: {name}: {rates[name][-1]:.1f} images/s", flush=True)
+    first = next(iter(rates.values()))
+    times = {name: [a / b for a, b in zip(each, first, strict=True)] for name, each in rates.items()}
+    shown = [
+        (
+            name,
+            f"{median(each):.1f}",
+            f"{median(times[name]):.2f}",
+            f"{min(times[name]):.2f} to {max(times[name]):.2f}",
+        )
+        for name, each in rates.items()
+    ]
+    print("\n" + table(("step", "images/s", "times the first row", "over the rounds"), shown))
+    write(options.json, {"machine": machine(str(device)), "images_per_second": rates, "times": times})
+
+
+def _runs_here(row: dict, device: torch.device) -> bool:
+    return row.get("precision") != "bf16" or hardware.pick_precision(device) == "bf16"
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=8, help="of timed steps, a row and round (8)")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--row", choices=list(ROWS), help="run this row alone, in this process")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
