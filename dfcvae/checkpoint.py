@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 import dfcvae
+from dfcvae import ranks
 from dfcvae.datasets import Images
 from dfcvae.dfc import DFCVAE
 from dfcvae.files import checksum, write_whole
@@ -98,7 +99,8 @@ def describe_run(
     described |= {"features": model.features_name, "layer_weights": layer_weights}
     data = {"name": images.name, "split": images.split, "images": len(images), "size": model.image_size}
     data["checksum"] = checksum(images.pixels[torch.linspace(0, len(images) - 1, 64).long()])
-    machine = {"device": describe(device), "torch": torch.__version__, "dfcvae": dfcvae.__version__}
+    machine = {"device": describe(device), "ranks": ranks.count(), "torch": torch.__version__}
+    machine["dfcvae"] = dfcvae.__version__
     return {"model": described, "data": data, "training": training, "machine": machine}
 
 
@@ -111,6 +113,17 @@ def refuse_other_settings(out: Path, old: dict[str, Any], new: dict[str, Any]) -
                 raise ValueError(
                     f"{str(out)!r} holds a run with {key} = {before}, asked for was {after}: "
                     "give the same settings to go on with it, or another folder to start anew."
+                )
+
+
+def refuse_other_ranks(first: dict[str, Any], own: dict[str, Any]) -> None:
+    """Ranks that train different things give the mean of their gradients, and nothing meaningful."""
+    for section in ("model", "data", "training"):
+        for key in own[section]:
+            if not same_setting(first[section][key], own[section][key]):
+                raise ValueError(
+                    f"rank {ranks.rank()} has {key} = {own[section][key]}, the first has "
+                    f"{first[section][key]}: start all ranks with the same command, data and loss network."
                 )
 
 
@@ -177,12 +190,16 @@ class MetricsWriter:
     def line(self, step: int, start: float, terms: list[dict[str, Tensor]], rate: float) -> dict[str, float]:
         """terms: of each step since the last line. start: when the run would have started without a pause.
 
+        The means are those of all ranks, so that what is no number on one of them is none on all.
         Raises FloatingPointError, naming the term, where a mean is no number.
         """
-        means = {name: torch.stack([term[name].float() for term in terms]).mean().item() for name in terms[0]}
+        series = {
+            name: ranks.averaged(torch.stack([term[name].float() for term in terms])) for name in terms[0]
+        }
+        means = {name: values.mean().item() for name, values in series.items()}
         if not all(map(math.isfinite, means.values())):
             raise FloatingPointError(
-                f"{_first_broken(terms)} is no number between steps {self.step} and {step}: lower the "
+                f"{_first_broken(series)} is no number between steps {self.step} and {step}: lower the "
                 "learning rate; a checkpoint in the run folder, if there is one, is from before."
             )
         seconds = time.perf_counter() - start
@@ -197,6 +214,7 @@ class MetricsWriter:
             file.write(json.dumps(line) + "\n")
 
 
-def _first_broken(terms: list[dict[str, Tensor]]) -> str:
+def _first_broken(series: dict[str, Tensor]) -> str:
     """The first term that is no number, a part of the loss before the loss itself."""
-    return next(name for term in terms for name in reversed(term) if not torch.isfinite(term[name]).all())
+    steps = range(len(series["loss"]))
+    return next(name for step in steps for name in reversed(series) if not series[name][step].isfinite())

@@ -2,7 +2,8 @@
 
 Everything random is a function of the seed and the step: the order of the images of the epoch, the
 noise of z and the shift of the step. So a run that was interrupted goes on as if it had not been, on the
-CPU to the last bit.
+CPU to the last bit. On several ranks (``ranks.py``) all of it is drawn for the whole batch, of which each
+rank takes its rows.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dfcvae import pictures
+from dfcvae import pictures, ranks
 from dfcvae.checkpoint import (
     CHECKPOINT,
     MetricsWriter,
@@ -41,10 +42,12 @@ class Trainer:
     """A training under way: model, optimizer, and the images of each step."""
 
     def __init__(self, model: DFCVAE, images: Images, settings: Settings, device: torch.device) -> None:
-        _check_images(model, images, settings)
-        self.settings = replace(settings, precision=pick_precision(device, settings.precision))
-        self.model = model.to(device, memory_format=layout(device))
+        with ranks.agreed():
+            _check_images(model, images, settings)
+            self.settings = replace(settings, precision=pick_precision(device, settings.precision))
+            self.model = model.to(device, memory_format=layout(device))
         self.images, self.device = images, device
+        self._forward = ranks.parallel(self.model, device)
         self.per_epoch = len(images) // settings.batch_size
         self.optimizer = torch.optim.Adam(
             model.parameters(), settings.learning_rate, fused=device.type != "mps"
@@ -57,23 +60,34 @@ class Trainer:
         return torch.Generator().manual_seed((base * 1_000_003 + number) % 2**63)
 
     def batch(self, step: int) -> Tensor:
-        """The images of a step: float (B, 3, S, S) in [0, 1] on the device. Every epoch has a new order."""
+        """The images of a step: float (B, 3, S, S) in [0, 1] on the device. Every epoch has a new order.
+
+        B is the batch size, or this rank's share of it; so it is for the noise and the terms of the loss.
+        """
         epoch, place = divmod(step, self.per_epoch)
         if epoch != self._epoch:
             self._order = torch.randperm(len(self.images), generator=self.random("order", epoch))
             self._epoch = epoch
         size = self.settings.batch_size
-        x = self.images.pixels[self._order[place * size : (place + 1) * size]].to(self.device)
+        rows = ranks.own_rows(self._order[place * size : (place + 1) * size])
+        x = self.images.pixels[rows].to(self.device)
         x = x.to(memory_format=layout(self.device)).float().div_(255)
         if self.settings.flip:
-            mirrored = torch.rand(size, generator=self.random("flip", step)).to(self.device) < 0.5
-            x = torch.where(mirrored.view(-1, 1, 1, 1), x.flip(-1), x)
+            mirrored = ranks.own_rows(torch.rand(size, generator=self.random("flip", step))) < 0.5
+            x = torch.where(mirrored.to(self.device).view(-1, 1, 1, 1), x.flip(-1), x)
         return x
 
-    def terms(self, x: Tensor, noise: torch.Generator, shift: Sequence[int] = (0, 0)) -> dict[str, Tensor]:
+    def noise(self, step: int) -> Tensor:
+        """The epsilon of a step (B, latent_dim), of its images one by one."""
+        shape = self.settings.batch_size, self.model.latent_dim
+        return ranks.own_rows(torch.randn(shape, generator=self.random("noise", step))).to(self.device)
+
+    def terms(self, x: Tensor, epsilon: Tensor, shift: Sequence[int] = (0, 0)) -> dict[str, Tensor]:
         """The terms of the loss on x, both pictures moved round by ``shift`` pixels before the loss."""
+        # the first rank validates alone, and must not wait for the others then
+        forward = self._forward if self.model.training else self.model
         with autocast(self.device, self.settings.precision):
-            out = self.model(x, generator=noise)
+            out = forward(x, epsilon=epsilon)
             moved = out._replace(reconstruction=out.reconstruction.roll(shift, (2, 3)))
             return self.model.loss_function(moved, x.roll(shift, (2, 3)))
 
@@ -94,7 +108,7 @@ class Trainer:
             group["lr"] = rate_at(
                 step, chosen.steps or 1, self.per_epoch, chosen.learning_rate, chosen.schedule
             )
-        terms = self.terms(self.batch(step), self.random("noise", step), self.shift(step))
+        terms = self.terms(self.batch(step), self.noise(step), self.shift(step))
         self.optimizer.zero_grad(set_to_none=True)
         terms["loss"].backward()
         self.optimizer.step()
@@ -102,19 +116,22 @@ class Trainer:
 
     def run(self, out: Path, config: dict[str, Any], validation: Images | None, progress: bool) -> None:
         """Train from the folder's checkpoint, or from the start, to the last step."""
-        first, before = self._resume(out) if (out / CHECKPOINT).is_file() else (0, 0.0)
+        begun = ranks.from_first((out / CHECKPOINT).is_file)
+        first, before = self._resume(out) if begun else (0, 0.0)
         if first > self.settings.steps:
             raise ValueError(
                 f"{str(out)!r} holds a run of {first} steps, asked for were {self.settings.steps}: "
                 "ask for at least as many, or give another folder to start anew."
             )
-        write_config(out, config)
-        write_metrics(out, read_metrics(out, up_to_step=first))
+        with ranks.agreed():
+            if ranks.is_first():
+                write_config(out, config)
+                write_metrics(out, read_metrics(out, up_to_step=first))
         if first < self.settings.steps:
             self._loop(out, validation, first, before, progress)
 
     def _resume(self, out: Path) -> tuple[int, float]:
-        state = read_checkpoint(out)
+        state = ranks.from_first(lambda: read_checkpoint(out))
         with telling_what_does_not_fit(out):
             self.model.load_state_dict(state["model"])
             self.optimizer.load_state_dict(state["optimizer"])
@@ -134,7 +151,8 @@ class Trainer:
         chosen, start, seen = self.settings, time.perf_counter() - before, []
         writer = MetricsWriter(out, self.per_epoch, chosen.batch_size, first, before)
         self.model.train()
-        shown = {"initial": first, "unit": "step", "desc": out.name, "disable": not progress}
+        shown = {"initial": first, "unit": "step", "desc": out.name}
+        shown["disable"] = not (progress and ranks.is_first())
         # Once a second: who reads a notebook's output only at the end of a cell (nbval) holds 1,000 messages.
         with tqdm(total=chosen.steps, mininterval=1.0, **shown) as bar:
             for done in range(first + 1, chosen.steps + 1):
@@ -145,15 +163,21 @@ class Trainer:
                     continue
                 line, seen = writer.line(done, start, seen, self.optimizer.param_groups[0]["lr"]), []
                 bar.set_postfix_str(_summary(line), refresh=False)
-                if saving:
-                    refuse_broken_weights(self.model, done)
-                    pause = time.perf_counter()
-                    self._preview(out, validation or self.images)
-                    line |= self.validate(validation) if validation else {}
-                    start += time.perf_counter() - pause
-                writer.append(line)
-                if saving:
-                    save_checkpoint(out, self.model, self.optimizer, done, time.perf_counter() - start)
+                with ranks.agreed():
+                    if saving:
+                        refuse_broken_weights(self.model, done)
+                        pause = time.perf_counter()
+                        line |= self._look(out, validation) if ranks.is_first() else {}
+                        start += time.perf_counter() - pause
+                    if ranks.is_first():
+                        writer.append(line)
+                    if saving and ranks.is_first():
+                        save_checkpoint(out, self.model, self.optimizer, done, time.perf_counter() - start)
+
+    def _look(self, out: Path, validation: Images | None) -> dict[str, float]:
+        """Pictures into the folder, and the figures of the validation images."""
+        self._preview(out, validation or self.images)
+        return self.validate(validation) if validation else {}
 
     @torch.no_grad()
     def _preview(self, out: Path, images: Images) -> None:
@@ -177,7 +201,9 @@ class Trainer:
         sums, count = {"loss": 0.0, "kl": 0.0, "reconstruction": 0.0}, min(VALIDATED, len(images))
         for first in range(0, count, 64):
             x = images.float(slice(first, min(first + 64, count))).to(self.device)
-            terms = self.terms(x.to(memory_format=layout(self.device)), self.random("validation", first))
+            drawn = self.random("validation", first)
+            epsilon = torch.randn((len(x), self.model.latent_dim), generator=drawn).to(self.device)
+            terms = self.terms(x.to(memory_format=layout(self.device)), epsilon)
             sums = {name: total + terms[name].item() * len(x) for name, total in sums.items()}
         self.model.train()
         return {f"validation_{name}": total / count for name, total in sums.items()}
@@ -188,6 +214,7 @@ def _check_images(model: DFCVAE, images: Images, settings: Settings) -> None:
         raise ValueError(
             f"batch_size is {settings.batch_size}: expected 2 to {len(images)}, the number of images."
         )
+    ranks.check_batch(settings.batch_size, len(images))
     check_size(model, images)
 
 

@@ -54,7 +54,7 @@ def interrupt_in(monkeypatch, step: int) -> None:
     def cut(self, number):
         if number != step:
             return whole(self, number)
-        self.terms(self.batch(number), self.random("noise", number), self.shift(number))["loss"].backward()
+        self.terms(self.batch(number), self.noise(number), self.shift(number))["loss"].backward()
         raise PowerCut
 
     monkeypatch.setattr(Trainer, "step", cut)
@@ -85,9 +85,9 @@ def test_both_pictures_move_together_below_the_stride_of_the_loss_network(images
     monkeypatch.setattr(
         model.perceptual, "per_layer", lambda *pair: seen.append(pair) or {"relu1_1": pair[0].sum()}
     )
-    x, noise = trainer.batch(0), trainer.random("noise", 0).get_state()
+    x, noise = trainer.batch(0), trainer.noise(0)
     for shift in (0, 0), (3, 1):
-        trainer.terms(x, torch.Generator().set_state(noise), shift)
+        trainer.terms(x, noise, shift)
     (still, target), (moved, moved_target) = seen
     torch.testing.assert_close(moved, still.roll((3, 1), (2, 3)))
     torch.testing.assert_close(moved_target, target.roll((3, 1), (2, 3)))
