@@ -28,7 +28,12 @@ MAY_CHANGE = {"steps", "epochs", "minutes", "precision", "preview_every", "log_e
 
 
 def save_checkpoint(
-    out: Path, model: nn.Module, optimizer: torch.optim.Optimizer, step: int, seconds: float
+    out: Path,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    step: int,
+    seconds: float,
+    scaler: torch.amp.GradScaler | None = None,
 ) -> None:
     """Write what a run needs to go on: tensors and numbers only, written beside and renamed."""
     state = {
@@ -36,6 +41,7 @@ def save_checkpoint(
         "seconds": seconds,
         "model": model.state_dict(),
         "optimizer": optimizer.state_dict(),
+        "scaler": scaler.state_dict() if scaler else {},
     }
     write_whole(out / CHECKPOINT, lambda part: torch.save(state, part))
 
@@ -60,7 +66,8 @@ def read_checkpoint(out: Path) -> dict[str, Any]:
         raise FileNotFoundError(f"{str(out)!r} holds no {CHECKPOINT}: give the --out folder of a training.")
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-        return {key: state[key] for key in ("step", "seconds", "model", "optimizer")}
+        needed = {key: state[key] for key in ("step", "seconds", "model", "optimizer")}
+        return needed | {"scaler": state.get("scaler", {})}  # which older checkpoints have not
     except pickle.UnpicklingError:
         raise ValueError(
             f"{str(path)!r} is no checkpoint of a training (it is damaged, or holds more than tensors and "

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import torch
 
-PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
+# Of the loss in fp16, in nats a few thousand at first: with PyTorch's 65,536 some ten steps would overflow.
+FIRST_SCALE = 32.0
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def pick_device(device: str | torch.device = "auto") -> torch.device:
@@ -26,11 +28,16 @@ def pick_device(device: str | torch.device = "auto") -> torch.device:
 
 
 def pick_precision(device: torch.device, precision: str = "auto") -> str:
-    """ "auto" is bf16 where the hardware computes in it, and fp32 else. Losses are summed in fp32 always."""
+    """ "auto" is bf16 where the hardware computes in it, fp16 on older CUDA GPUs (a T4), and fp32 else.
+
+    Losses are summed in fp32 always. Raises ValueError for a precision that is unknown or unfit.
+    """
     if precision == "auto":
-        return "bf16" if _computes_bf16(device) else "fp32"
+        return "bf16" if _computes_bf16(device) else "fp16" if _has_fp16_cores(device) else "fp32"
     if precision not in PRECISIONS:
         raise ValueError(f"unknown precision {precision!r}: expected auto, {', '.join(PRECISIONS)}.")
+    if precision == "fp16" and device.type == "mps":
+        raise ValueError("precision is 'fp16' on Apple's GPU, which trains in fp32: give auto or fp32.")
     return precision
 
 
@@ -38,6 +45,11 @@ def _computes_bf16(device: torch.device) -> bool:
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
     return device.type == "cpu" and _cpu_has_bf16() and _trains_in_bf16()
+
+
+def _has_fp16_cores(device: torch.device) -> bool:
+    """Tensor cores, which began with Volta (7.0): many GPUs before it are slower in fp16 than in fp32."""
+    return device.type == "cuda" and torch.cuda.get_device_capability(device) >= (7, 0)
 
 
 def _cpu_has_bf16() -> bool:
@@ -62,6 +74,11 @@ def autocast(device: torch.device, precision: str) -> AbstractContextManager:
     if precision == "fp32":
         return nullcontext()
     return torch.autocast(device.type, dtype=PRECISIONS[precision])
+
+
+def loss_scaler(device: torch.device, precision: str) -> torch.amp.GradScaler:
+    """Keeps fp16's gradients within its narrow range, and skips a step where they overflow; else nothing."""
+    return torch.amp.GradScaler(device.type, FIRST_SCALE, enabled=precision == "fp16")
 
 
 def layout(device: torch.device) -> torch.memory_format:

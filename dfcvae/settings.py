@@ -13,7 +13,7 @@ class Settings:
     """How to train. learning_rate is Adam's, as in the paper, which halves it every epoch ("halve").
 
     flip mirrors half of the images, for photographs. shift moves both pictures round together before the
-    loss network looks (``Trainer.shift``); the paper did not. precision: "auto", "bf16" or "fp32".
+    loss network looks (``Trainer.shift``); the paper did not. precision: "auto", "bf16", "fp16" or "fp32".
     log_every, preview_every: steps between lines of metrics.jsonl, and between pictures with a checkpoint.
     """
 

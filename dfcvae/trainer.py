@@ -31,7 +31,7 @@ from dfcvae.checkpoint import (
 )
 from dfcvae.datasets import Images
 from dfcvae.dfc import DFCVAE
-from dfcvae.hardware import autocast, layout, pick_precision
+from dfcvae.hardware import autocast, layout, loss_scaler, pick_precision
 from dfcvae.settings import Settings, rate_at
 
 STREAMS = ("order", "flip", "noise", "shift", "preview", "validation")  # of random numbers, each its own
@@ -52,6 +52,7 @@ class Trainer:
         self.optimizer = torch.optim.Adam(
             model.parameters(), settings.learning_rate, fused=device.type != "mps"
         )
+        self.scaler = loss_scaler(device, self.settings.precision)
         self._epoch, self._order = -1, torch.empty(0)
 
     def random(self, stream: str, number: int) -> torch.Generator:
@@ -102,7 +103,10 @@ class Trainer:
         return torch.randint(stride, (2,), generator=self.random("shift", step)).tolist()
 
     def step(self, step: int) -> dict[str, Tensor]:
-        """One step of Adam. Returns the terms of the loss, detached, on the device."""
+        """One step of Adam. Returns the terms of the loss, detached, on the device.
+
+        The scaler is at work in fp16 only, and in other precisions hands everything on as it is.
+        """
         chosen = self.settings
         for group in self.optimizer.param_groups:
             group["lr"] = rate_at(
@@ -110,8 +114,9 @@ class Trainer:
             )
         terms = self.terms(self.batch(step), self.noise(step), self.shift(step))
         self.optimizer.zero_grad(set_to_none=True)
-        terms["loss"].backward()
-        self.optimizer.step()
+        self.scaler.scale(terms["loss"]).backward()
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
         return {name: term.detach() for name, term in terms.items()}
 
     def run(self, out: Path, config: dict[str, Any], validation: Images | None, progress: bool) -> None:
@@ -135,6 +140,8 @@ class Trainer:
         with telling_what_does_not_fit(out):
             self.model.load_state_dict(state["model"])
             self.optimizer.load_state_dict(state["optimizer"])
+            if state["scaler"] and self.scaler.is_enabled():  # the run may have begun in another precision
+                self.scaler.load_state_dict(state["scaler"])
         for group in self.optimizer.param_groups:
             group["fused"] = self.device.type != "mps"  # and not what the machine before had
         for (
@@ -162,6 +169,7 @@ class Trainer:
                 if not saving and done % chosen.log_every:
                     continue
                 line, seen = writer.line(done, start, seen, self.optimizer.param_groups[0]["lr"]), []
+                line |= self._skipped(done)
                 bar.set_postfix_str(_summary(line), refresh=False)
                 with ranks.agreed():
                     if saving:
@@ -172,7 +180,15 @@ class Trainer:
                     if ranks.is_first():
                         writer.append(line)
                     if saving and ranks.is_first():
-                        save_checkpoint(out, self.model, self.optimizer, done, time.perf_counter() - start)
+                        seconds = time.perf_counter() - start
+                        save_checkpoint(out, self.model, self.optimizer, done, seconds, self.scaler)
+
+    def _skipped(self, done: int) -> dict[str, int]:
+        """How many steps of the run overflowed in fp16: Adam counts on the device those that it took."""
+        if not self.scaler.is_enabled():
+            return {}
+        taken = next(iter(self.optimizer.state.values()))["step"]
+        return {"skipped_steps": done - int(taken.item())}
 
     def _look(self, out: Path, validation: Images | None) -> dict[str, float]:
         """Pictures into the folder, and the figures of the validation images."""
@@ -184,11 +200,7 @@ class Trainer:
         """reconstructions.png: originals above their reconstructions; samples.png: from the prior."""
         self.model.eval()
         x = images.float(slice(0, PREVIEWED)).to(self.device)
-        blank = x.new_ones(-len(x) % 8, *x.shape[1:])  # white, so that every row is a whole one
-        originals, rebuilt = torch.cat([x, blank]), torch.cat([self.model.generate(x), blank])
-        pairs = torch.cat(
-            [half for rows in zip(originals.split(8), rebuilt.split(8), strict=True) for half in rows]
-        )
+        pairs = pictures.pairs(x, self.model.generate(x), columns=8)
         pictures.save_png(out / "reconstructions.png", pictures.grid(pairs, columns=8, zoom=2))
         samples = self.model.sample(32, generator=self.random("preview", 0))
         pictures.save_png(out / "samples.png", pictures.grid(samples, columns=8, zoom=2))
