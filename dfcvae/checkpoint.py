@@ -8,6 +8,7 @@ import pickle
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +21,13 @@ from dfcvae.datasets import Images
 from dfcvae.dfc import DFCVAE
 from dfcvae.files import checksum, write_whole
 from dfcvae.hardware import describe
+from dfcvae.settings import Settings
 from dfcvae.vae import VAE
 
 CONFIG, CHECKPOINT, METRICS = "config.json", "checkpoint.pt", "metrics.jsonl"
 # What two calls on one folder may differ in.
 MAY_CHANGE = {"steps", "epochs", "minutes", "precision", "preview_every", "log_every"}
+DEFAULTS = {"training": asdict(Settings())}  # settings that a folder does not name are younger than it
 
 
 def save_checkpoint(
@@ -114,8 +117,9 @@ def describe_run(
 def refuse_other_settings(out: Path, old: dict[str, Any], new: dict[str, Any]) -> None:
     """Going on with other settings would be neither the old run nor a new one."""
     for section in ("model", "data", "training"):
+        known = DEFAULTS.get(section, {}) | old[section]
         for key in new[section]:
-            before, after = old[section].get(key), new[section][key]
+            before, after = known.get(key), new[section][key]
             if key not in MAY_CHANGE and not same_setting(before, after):
                 raise ValueError(
                     f"{str(out)!r} holds a run with {key} = {before}, asked for was {after}: "

@@ -341,6 +341,19 @@ def test_other_settings_are_refused_with_the_difference_named(
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == files
 
 
+def test_settings_that_a_folder_does_not_name_count_as_their_defaults(build, images, tmp_path):
+    """A run folder of a release that did not know them yet."""
+    train(build("vae-123"), images, tmp_path, steps=1, schedule="constant", **QUICK)
+    config = read_config(tmp_path)
+    younger = ("shift", "flip", "seed", "compile", "precision")
+    config["training"] = {k: v for k, v in config["training"].items() if k not in younger}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ValueError, match="shift = True, asked for was False"):
+        train(build("vae-123"), images, tmp_path, steps=2, schedule="constant", shift=False, **QUICK)
+    again = train(build("vae-123"), images, tmp_path, steps=2, schedule="constant", **QUICK)
+    assert again.metrics[-1]["step"] == 2 and read_config(tmp_path)["training"]["shift"] is True
+
+
 def test_another_loss_network_and_other_images_are_refused(build, images, tmp_path):
     options = {"steps": 1, **QUICK}
     train(build("vae-123"), images, tmp_path, **options)
