@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 # Of the loss in fp16, in nats a few thousand at first: with PyTorch's 65,536 some ten steps would overflow.
 FIRST_SCALE = 32.0
@@ -79,6 +80,11 @@ def autocast(device: torch.device, precision: str) -> AbstractContextManager:
 def loss_scaler(device: torch.device, precision: str) -> torch.amp.GradScaler:
     """Keeps fp16's gradients within its narrow range, and skips a step where they overflow; else nothing."""
     return torch.amp.GradScaler(device.type, FIRST_SCALE, enabled=precision == "fp16")
+
+
+def to_device(drawn: Tensor, device: torch.device) -> Tensor:
+    """Small numbers made on the CPU; a CUDA device fetches them without being waited for."""
+    return drawn.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else drawn.to(device)
 
 
 def layout(device: torch.device) -> torch.memory_format:

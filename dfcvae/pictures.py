@@ -54,6 +54,12 @@ def save_png(path: str | Path, image: Tensor) -> Path:
     return Path(path)
 
 
+def save_previews(out: Path, originals: Tensor, rebuilt: Tensor, samples: Tensor) -> None:
+    """reconstructions.png: originals above their reconstructions; samples.png: pictures from the prior."""
+    save_png(out / "reconstructions.png", grid(pairs(originals, rebuilt, columns=8), columns=8, zoom=2))
+    save_png(out / "samples.png", grid(samples, columns=8, zoom=2))
+
+
 def png_bytes(image: Tensor) -> bytes:
     """The bytes of a uint8 image (3, H, W) as a PNG, packed fast rather than small."""
     buffer = io.BytesIO()

@@ -31,7 +31,8 @@ from dfcvae.checkpoint import (
 )
 from dfcvae.datasets import Images
 from dfcvae.dfc import DFCVAE
-from dfcvae.hardware import autocast, layout, loss_scaler, pick_precision
+from dfcvae.feeding import Feed
+from dfcvae.hardware import autocast, layout, loss_scaler, pick_precision, to_device
 from dfcvae.settings import Settings, rate_at
 
 STREAMS = ("order", "flip", "noise", "shift", "preview", "validation")  # of random numbers, each its own
@@ -54,34 +55,39 @@ class Trainer:
         )
         self.scaler = loss_scaler(device, self.settings.precision)
         self._epoch, self._order = -1, torch.empty(0)
+        self.feed = Feed(images.pixels, self.rows, device)
 
     def random(self, stream: str, number: int) -> torch.Generator:
         """The random numbers of one purpose and one step, the same on every device."""
         base = self.settings.seed * len(STREAMS) + STREAMS.index(stream)
         return torch.Generator().manual_seed((base * 1_000_003 + number) % 2**63)
 
-    def batch(self, step: int) -> Tensor:
-        """The images of a step: float (B, 3, S, S) in [0, 1] on the device. Every epoch has a new order.
+    def rows(self, step: int) -> Tensor:
+        """Which images a step takes: int64 (B,). Every epoch has a new order.
 
-        B is the batch size, or this rank's share of it; so it is for the noise and the terms of the loss.
+        B is the batch size, or this rank's share of it; so it is in what follows.
         """
         epoch, place = divmod(step, self.per_epoch)
         if epoch != self._epoch:
             self._order = torch.randperm(len(self.images), generator=self.random("order", epoch))
             self._epoch = epoch
         size = self.settings.batch_size
-        rows = ranks.own_rows(self._order[place * size : (place + 1) * size])
-        x = self.images.pixels[rows].to(self.device)
-        x = x.to(memory_format=layout(self.device)).float().div_(255)
+        return ranks.own_rows(self._order[place * size : (place + 1) * size])
+
+    def batch(self, step: int) -> Tensor:
+        """The images of a step: float (B, 3, S, S) in [0, 1] on the device."""
+        x = self.feed(step).to(memory_format=layout(self.device)).float().div_(255)
         if self.settings.flip:
-            mirrored = ranks.own_rows(torch.rand(size, generator=self.random("flip", step))) < 0.5
-            x = torch.where(mirrored.to(self.device).view(-1, 1, 1, 1), x.flip(-1), x)
+            drawn = torch.rand(self.settings.batch_size, generator=self.random("flip", step))
+            mirrored = to_device(ranks.own_rows(drawn) < 0.5, self.device)
+            x = torch.where(mirrored.view(-1, 1, 1, 1), x.flip(-1), x)
         return x
 
     def noise(self, step: int) -> Tensor:
         """The epsilon of a step (B, latent_dim), of its images one by one."""
         shape = self.settings.batch_size, self.model.latent_dim
-        return ranks.own_rows(torch.randn(shape, generator=self.random("noise", step))).to(self.device)
+        drawn = torch.randn(shape, generator=self.random("noise", step))
+        return to_device(ranks.own_rows(drawn), self.device)
 
     def terms(self, x: Tensor, epsilon: Tensor, shift: Sequence[int] = (0, 0)) -> dict[str, Tensor]:
         """The terms of the loss on x, both pictures moved round by ``shift`` pixels before the loss."""
@@ -192,19 +198,12 @@ class Trainer:
 
     def _look(self, out: Path, validation: Images | None) -> dict[str, float]:
         """Pictures into the folder, and the figures of the validation images."""
-        self._preview(out, validation or self.images)
-        return self.validate(validation) if validation else {}
-
-    @torch.no_grad()
-    def _preview(self, out: Path, images: Images) -> None:
-        """reconstructions.png: originals above their reconstructions; samples.png: from the prior."""
         self.model.eval()
-        x = images.float(slice(0, PREVIEWED)).to(self.device)
-        pairs = pictures.pairs(x, self.model.generate(x), columns=8)
-        pictures.save_png(out / "reconstructions.png", pictures.grid(pairs, columns=8, zoom=2))
+        x = (validation or self.images).float(slice(0, PREVIEWED)).to(self.device)
         samples = self.model.sample(32, generator=self.random("preview", 0))
-        pictures.save_png(out / "samples.png", pictures.grid(samples, columns=8, zoom=2))
+        pictures.save_previews(out, x, self.model.generate(x), samples)
         self.model.train()
+        return self.validate(validation) if validation else {}
 
     @torch.no_grad()
     def validate(self, images: Images) -> dict[str, float]:

@@ -8,7 +8,7 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
-from dfcvae import DFCVAE, Images, ranks, train
+from dfcvae import DFCVAE, Images, pictures, ranks, train
 from dfcvae.settings import Settings
 from dfcvae.trainer import Trainer
 
@@ -109,10 +109,10 @@ def _nan_on_rank_1():
 
 
 def _disk_full_on_rank_0():
-    whole = Trainer._preview
+    whole = pictures.save_previews
 
-    def preview(self, *_):
+    def save_previews(*_):
         raise OSError("the disk is full")
 
-    Trainer._preview = preview
-    return lambda: setattr(Trainer, "_preview", whole)
+    pictures.save_previews = save_previews
+    return lambda: setattr(pictures, "save_previews", whole)
