@@ -26,7 +26,7 @@ from dfcvae.vae import VAE
 
 CONFIG, CHECKPOINT, METRICS = "config.json", "checkpoint.pt", "metrics.jsonl"
 # What two calls on one folder may differ in.
-MAY_CHANGE = {"steps", "epochs", "minutes", "precision", "preview_every", "log_every"}
+MAY_CHANGE = {"steps", "epochs", "minutes", "precision", "compile", "preview_every", "log_every"}
 DEFAULTS = {"training": asdict(Settings())}  # settings that a folder does not name are younger than it
 
 

@@ -77,6 +77,7 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--flip", action="store_true", help="mirror half of the images (for photographs)")
     train.add_argument("--seed", type=int, default=0)
     train.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 or mps")
+    train.add_argument("--compile", action="store_true", help="torch.compile: a slow start, faster steps")
     train.add_argument("--precision", default="auto", help="auto, bf16, fp16 or fp32")
     train.add_argument("--out", type=Path, help="run folder; the same command goes on in it")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
@@ -82,14 +83,39 @@ def loss_scaler(device: torch.device, precision: str) -> torch.amp.GradScaler:
     return torch.amp.GradScaler(device.type, FIRST_SCALE, enabled=precision == "fp16")
 
 
+def compiled(function: Callable, device: torch.device) -> Callable:
+    """``torch.compile``; on CUDA with CUDA graphs (mode "reduce-overhead"): small kernels cost their launch.
+
+    Pictures keep the layout that they have: moved to channels last, the gradient of the replicated border
+    does not lie as the compiler takes for granted, and it stops (seen with torch 2.15 on a CPU).
+    """
+    options = {"layout_optimization": False, "triton.cudagraphs": device.type == "cuda"}
+    return torch.compile(function, options=options, dynamic=False)
+
+
+def tuned(device: torch.device, precision: str) -> AbstractContextManager:
+    """How cuDNN computes in a training; on other devices it does nothing.
+
+    Batches have one size from the first step to the last, so trying its kernels out once (benchmark) pays;
+    on CUDA no bits are promised. fp32 is what others are measured against, so that it is not TF32 there.
+    """
+    if device.type != "cuda":
+        return nullcontext()
+    return torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=precision != "fp32")
+
+
 def to_device(drawn: Tensor, device: torch.device) -> Tensor:
     """Small numbers made on the CPU; a CUDA device fetches them without being waited for."""
     return drawn.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else drawn.to(device)
 
 
-def layout(device: torch.device) -> torch.memory_format:
-    """How pictures lie in memory: channels last is faster, but MPS has got its batch norm wrong."""
-    return torch.contiguous_format if device.type == "mps" else torch.channels_last
+def layout(device: torch.device, compiled: bool = False) -> torch.memory_format:
+    """How pictures lie in memory: channels last is faster, but MPS has got its batch norm wrong.
+
+    For a compiled network see ``compiled``.
+    """
+    plain = device.type == "mps" or compiled
+    return torch.contiguous_format if plain else torch.channels_last
 
 
 def available_threads() -> int:

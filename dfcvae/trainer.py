@@ -32,7 +32,7 @@ from dfcvae.checkpoint import (
 from dfcvae.datasets import Images
 from dfcvae.dfc import DFCVAE
 from dfcvae.feeding import Feed
-from dfcvae.hardware import autocast, layout, loss_scaler, pick_precision, to_device
+from dfcvae.hardware import autocast, compiled, layout, loss_scaler, pick_precision, to_device, tuned
 from dfcvae.settings import Settings, rate_at
 
 STREAMS = ("order", "flip", "noise", "shift", "preview", "validation")  # of random numbers, each its own
@@ -46,9 +46,14 @@ class Trainer:
         with ranks.agreed():
             _check_images(model, images, settings)
             self.settings = replace(settings, precision=pick_precision(device, settings.precision))
-            self.model = model.to(device, memory_format=layout(device))
+            self.layout = layout(device, settings.compile)
+            self.model = model.to(device, memory_format=self.layout)
         self.images, self.device = images, device
-        self._forward = ranks.parallel(self.model, device)
+        self._forward, self._loss = ranks.parallel(self.model, device), self.model.loss_function
+        if settings.compile:
+            # Several ranks' batch norms talk within the network, which a compiled one cannot.
+            self._forward = compiled(self._forward, device) if ranks.count() == 1 else self._forward
+            self._loss = compiled(self._loss, device)
         self.per_epoch = len(images) // settings.batch_size
         self.optimizer = torch.optim.Adam(
             model.parameters(), settings.learning_rate, fused=device.type != "mps"
@@ -76,7 +81,7 @@ class Trainer:
 
     def batch(self, step: int) -> Tensor:
         """The images of a step: float (B, 3, S, S) in [0, 1] on the device."""
-        x = self.feed(step).to(memory_format=layout(self.device)).float().div_(255)
+        x = self.feed(step).to(memory_format=self.layout).float().div_(255)
         if self.settings.flip:
             drawn = torch.rand(self.settings.batch_size, generator=self.random("flip", step))
             mirrored = to_device(ranks.own_rows(drawn) < 0.5, self.device)
@@ -91,12 +96,14 @@ class Trainer:
 
     def terms(self, x: Tensor, epsilon: Tensor, shift: Sequence[int] = (0, 0)) -> dict[str, Tensor]:
         """The terms of the loss on x, both pictures moved round by ``shift`` pixels before the loss."""
-        # the first rank validates alone, and must not wait for the others then
-        forward = self._forward if self.model.training else self.model
+        forward, loss = self._forward, self._loss
+        if not self.model.training:  # the first rank validates alone, and would wait for the others
+            forward, loss = self.model, self.model.loss_function
         with autocast(self.device, self.settings.precision):
             out = forward(x, epsilon=epsilon)
+            # not compiled: it would be anew, for each shift
             moved = out._replace(reconstruction=out.reconstruction.roll(shift, (2, 3)))
-            return self.model.loss_function(moved, x.roll(shift, (2, 3)))
+            return loss(moved, x.roll(shift, (2, 3)))
 
     def shift(self, step: int) -> list[int]:
         """Pixels down and across, anew at each step, below the stride of the loss network.
@@ -118,12 +125,14 @@ class Trainer:
             group["lr"] = rate_at(
                 step, chosen.steps or 1, self.per_epoch, chosen.learning_rate, chosen.schedule
             )
+        if chosen.compile:
+            torch.compiler.cudagraph_mark_step_begin()  # CUDA graphs may write over what the last step gave
         terms = self.terms(self.batch(step), self.noise(step), self.shift(step))
         self.optimizer.zero_grad(set_to_none=True)
         self.scaler.scale(terms["loss"]).backward()
         self.scaler.step(self.optimizer)
         self.scaler.update()
-        return {name: term.detach() for name, term in terms.items()}
+        return {name: term.detach().clone() for name, term in terms.items()}
 
     def run(self, out: Path, config: dict[str, Any], validation: Images | None, progress: bool) -> None:
         """Train from the folder's checkpoint, or from the start, to the last step."""
@@ -150,10 +159,8 @@ class Trainer:
                 self.scaler.load_state_dict(state["scaler"])
         for group in self.optimizer.param_groups:
             group["fused"] = self.device.type != "mps"  # and not what the machine before had
-        for (
-            parameter,
-            moments,
-        ) in self.optimizer.state.items():  # a fused step takes for granted that these lie alike
+        # a fused step takes for granted that weights and moments lie alike
+        for parameter, moments in self.optimizer.state.items():
             for name in ("exp_avg", "exp_avg_sq"):
                 moments[name] = torch.empty_like(parameter).copy_(moments[name])
         return state["step"], state["seconds"]
@@ -164,10 +171,10 @@ class Trainer:
         chosen, start, seen = self.settings, time.perf_counter() - before, []
         writer = MetricsWriter(out, self.per_epoch, chosen.batch_size, first, before)
         self.model.train()
-        shown = {"initial": first, "unit": "step", "desc": out.name}
-        shown["disable"] = not (progress and ranks.is_first())
+        hidden = not (progress and ranks.is_first())
         # Once a second: who reads a notebook's output only at the end of a cell (nbval) holds 1,000 messages.
-        with tqdm(total=chosen.steps, mininterval=1.0, **shown) as bar:
+        bar = tqdm(None, out.name, chosen.steps, initial=first, unit="step", mininterval=1.0, disable=hidden)
+        with bar, tuned(self.device, chosen.precision):
             for done in range(first + 1, chosen.steps + 1):
                 seen.append(self.step(done - 1))
                 bar.update()
@@ -214,7 +221,7 @@ class Trainer:
             x = images.float(slice(first, min(first + 64, count))).to(self.device)
             drawn = self.random("validation", first)
             epsilon = torch.randn((len(x), self.model.latent_dim), generator=drawn).to(self.device)
-            terms = self.terms(x.to(memory_format=layout(self.device)), epsilon)
+            terms = self.terms(x.to(memory_format=self.layout), epsilon)
             sums = {name: total + terms[name].item() * len(x) for name, total in sums.items()}
         self.model.train()
         return {f"validation_{name}": total / count for name, total in sums.items()}

@@ -23,6 +23,7 @@ from dfcvae.checkpoint import (
 )
 from dfcvae.datasets import Images
 from dfcvae.dfc import DFCVAE
+from dfcvae.hardware import tuned
 from dfcvae.settings import Settings
 from dfcvae.trainer import Trainer, check_size
 
@@ -101,8 +102,9 @@ def steps_in(minutes: float, model: DFCVAE, images: Images, device: str = "auto"
     """
     trainer = _trainer(copy.deepcopy(model), images, device, settings)
     trainer.model.train()
-    _pace(trainer, seconds=60 * minutes / 50)
-    pace = _pace(trainer, seconds=60 * minutes / 50)
+    with tuned(trainer.device, trainer.settings.precision):
+        _pace(trainer, seconds=60 * minutes / 50)
+        pace = _pace(trainer, seconds=60 * minutes / 50)
     return ranks.from_first(lambda: max(1, int(60 * minutes * pace)))
 
 
