@@ -8,6 +8,7 @@ import pickle
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,19 +16,27 @@ import torch
 from torch import Tensor, nn
 
 import dfcvae
+from dfcvae import ranks
 from dfcvae.datasets import Images
 from dfcvae.dfc import DFCVAE
 from dfcvae.files import checksum, write_whole
 from dfcvae.hardware import describe
+from dfcvae.settings import Settings
 from dfcvae.vae import VAE
 
 CONFIG, CHECKPOINT, METRICS = "config.json", "checkpoint.pt", "metrics.jsonl"
 # What two calls on one folder may differ in.
-MAY_CHANGE = {"steps", "epochs", "minutes", "precision", "preview_every", "log_every"}
+MAY_CHANGE = {"steps", "epochs", "minutes", "precision", "compile", "preview_every", "log_every"}
+DEFAULTS = {"training": asdict(Settings())}  # settings that a folder does not name are younger than it
 
 
 def save_checkpoint(
-    out: Path, model: nn.Module, optimizer: torch.optim.Optimizer, step: int, seconds: float
+    out: Path,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    step: int,
+    seconds: float,
+    scaler: torch.amp.GradScaler | None = None,
 ) -> None:
     """Write what a run needs to go on: tensors and numbers only, written beside and renamed."""
     state = {
@@ -35,6 +44,7 @@ def save_checkpoint(
         "seconds": seconds,
         "model": model.state_dict(),
         "optimizer": optimizer.state_dict(),
+        "scaler": scaler.state_dict() if scaler else {},
     }
     write_whole(out / CHECKPOINT, lambda part: torch.save(state, part))
 
@@ -59,7 +69,8 @@ def read_checkpoint(out: Path) -> dict[str, Any]:
         raise FileNotFoundError(f"{str(out)!r} holds no {CHECKPOINT}: give the --out folder of a training.")
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-        return {key: state[key] for key in ("step", "seconds", "model", "optimizer")}
+        needed = {key: state[key] for key in ("step", "seconds", "model", "optimizer")}
+        return needed | {"scaler": state.get("scaler", {})}  # which older checkpoints have not
     except pickle.UnpicklingError:
         raise ValueError(
             f"{str(path)!r} is no checkpoint of a training (it is damaged, or holds more than tensors and "
@@ -98,19 +109,32 @@ def describe_run(
     described |= {"features": model.features_name, "layer_weights": layer_weights}
     data = {"name": images.name, "split": images.split, "images": len(images), "size": model.image_size}
     data["checksum"] = checksum(images.pixels[torch.linspace(0, len(images) - 1, 64).long()])
-    machine = {"device": describe(device), "torch": torch.__version__, "dfcvae": dfcvae.__version__}
+    machine = {"device": describe(device), "ranks": ranks.count(), "torch": torch.__version__}
+    machine["dfcvae"] = dfcvae.__version__
     return {"model": described, "data": data, "training": training, "machine": machine}
 
 
 def refuse_other_settings(out: Path, old: dict[str, Any], new: dict[str, Any]) -> None:
     """Going on with other settings would be neither the old run nor a new one."""
     for section in ("model", "data", "training"):
+        known = DEFAULTS.get(section, {}) | old[section]
         for key in new[section]:
-            before, after = old[section].get(key), new[section][key]
+            before, after = known.get(key), new[section][key]
             if key not in MAY_CHANGE and not same_setting(before, after):
                 raise ValueError(
                     f"{str(out)!r} holds a run with {key} = {before}, asked for was {after}: "
                     "give the same settings to go on with it, or another folder to start anew."
+                )
+
+
+def refuse_other_ranks(first: dict[str, Any], own: dict[str, Any]) -> None:
+    """Ranks that train different things give the mean of their gradients, and nothing meaningful."""
+    for section in ("model", "data", "training"):
+        for key in own[section]:
+            if not same_setting(first[section][key], own[section][key]):
+                raise ValueError(
+                    f"rank {ranks.rank()} has {key} = {own[section][key]}, the first has "
+                    f"{first[section][key]}: start all ranks with the same command, data and loss network."
                 )
 
 
@@ -177,12 +201,16 @@ class MetricsWriter:
     def line(self, step: int, start: float, terms: list[dict[str, Tensor]], rate: float) -> dict[str, float]:
         """terms: of each step since the last line. start: when the run would have started without a pause.
 
+        The means are those of all ranks, so that what is no number on one of them is none on all.
         Raises FloatingPointError, naming the term, where a mean is no number.
         """
-        means = {name: torch.stack([term[name].float() for term in terms]).mean().item() for name in terms[0]}
+        series = {
+            name: ranks.averaged(torch.stack([term[name].float() for term in terms])) for name in terms[0]
+        }
+        means = {name: values.mean().item() for name, values in series.items()}
         if not all(map(math.isfinite, means.values())):
             raise FloatingPointError(
-                f"{_first_broken(terms)} is no number between steps {self.step} and {step}: lower the "
+                f"{_first_broken(series)} is no number between steps {self.step} and {step}: lower the "
                 "learning rate; a checkpoint in the run folder, if there is one, is from before."
             )
         seconds = time.perf_counter() - start
@@ -197,6 +225,7 @@ class MetricsWriter:
             file.write(json.dumps(line) + "\n")
 
 
-def _first_broken(terms: list[dict[str, Tensor]]) -> str:
+def _first_broken(series: dict[str, Tensor]) -> str:
     """The first term that is no number, a part of the loss before the loss itself."""
-    return next(name for term in terms for name in reversed(term) if not torch.isfinite(term[name]).all())
+    steps = range(len(series["loss"]))
+    return next(name for step in steps for name in reversed(series) if not series[name][step].isfinite())

@@ -7,30 +7,40 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from dfcvae import commands
+from dfcvae import commands, ranks
 from dfcvae.datasets import NAMES, SPLITS
 from dfcvae.settings import SCHEDULES
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; what goes wrong is told in one sentence. Returns the exit status."""
-    options = _parser().parse_args(arguments)
+    with ranks.first_alone_speaks():
+        options = _parser().parse_args(arguments)
     try:
-        options.command(options)
+        ranks.join()
+        with ranks.first_alone_speaks():
+            options.command(options)
+        ranks.leave()
     except KeyboardInterrupt:
         training = options.command is commands.train
         goes_on = " The same command goes on from the last checkpoint." if training else ""
-        print(f"\ndfcvae: stopped.{goes_on}", file=sys.stderr)
+        _tell(f"\ndfcvae: stopped.{goes_on}")
         return 130
     except (ValueError, OSError, ArithmeticError) as error:
-        print(f"dfcvae: {error}", file=sys.stderr)
+        _tell(f"dfcvae: {error}")
         return 1
     except RuntimeError as error:  # of which torch's OutOfMemoryError is one
-        if "out of memory" not in str(error).lower():
+        if "out of memory" in str(error).lower():
+            _tell("dfcvae: the memory of the device is full: give a smaller --batch-size.")
+        elif ranks.first_to_tell():  # else it is what another rank's end has done to this one
             raise
-        print("dfcvae: the memory of the device is full: give a smaller --batch-size.", file=sys.stderr)
         return 1
     return 0
+
+
+def _tell(failure: str) -> None:
+    if ranks.first_to_tell():
+        print(failure, file=sys.stderr)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -67,6 +77,8 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--flip", action="store_true", help="mirror half of the images (for photographs)")
     train.add_argument("--seed", type=int, default=0)
     train.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 or mps")
+    train.add_argument("--compile", action="store_true", help="torch.compile: a slow start, faster steps")
+    train.add_argument("--precision", default="auto", help="auto, bf16, fp16 or fp32")
     train.add_argument("--out", type=Path, help="run folder; the same command goes on in it")
 
     evaluate = command("evaluate", commands.evaluate, "measure a run: psnr, ssim, sharpness, kl, spectra")

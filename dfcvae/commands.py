@@ -19,7 +19,8 @@ def train(options: argparse.Namespace) -> None:
 
     batch_size = profile().batch_size if options.batch_size is None else options.batch_size
     settings = {"batch_size": batch_size, "seed": options.seed}
-    settings |= {"device": options.device, "flip": options.flip}
+    settings |= {"device": options.device, "flip": options.flip, "precision": options.precision}
+    settings |= {"compile": options.compile}
     settings |= {
         key: getattr(options, key)
         for key in ("learning_rate", "schedule")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from dfcvae import pictures
+from dfcvae import pictures, ranks
 from dfcvae.checkpoint import CONFIG, read_config
 from dfcvae.datasets import Images
 from dfcvae.dfc import DFCVAE
@@ -36,7 +36,8 @@ def compare(
         runs[preset] = train(
             model, images, Path(out) / preset, validation=shown, steps=steps, seed=seed, **settings
         )
-    save_comparison(runs, shown, Path(out) / "comparison.png")
+    if ranks.is_first():
+        save_comparison(runs, shown, Path(out) / "comparison.png")
     return runs
 
 
@@ -45,9 +46,11 @@ def steps_for(minutes: float, images: Images, features: VGGFeatures, out: str | 
 
     A comparison already begun in ``out`` keeps its number of steps, so that it can be gone on with.
     """
+    ranks.join()
     first = Path(out) / "pixel"
-    if (first / CONFIG).is_file():
-        return read_config(first)["training"]["steps"]
+    begun = ranks.from_first(lambda: (first / CONFIG).is_file() and read_config(first)["training"]["steps"])
+    if begun:
+        return begun
     per_minute = []
     for preset in COMPARED:
         model = DFCVAE(preset, features=features, image_size=images.pixels.shape[-1])

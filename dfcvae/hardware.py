@@ -6,14 +6,17 @@ import ctypes
 import math
 import os
 import platform
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # what mallopt calls them
-PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
+# Of the loss in fp16, in nats a few thousand at first: with PyTorch's 65,536 some ten steps would overflow.
+FIRST_SCALE = 32.0
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def pick_device(device: str | torch.device = "auto") -> torch.device:
@@ -30,11 +33,16 @@ def pick_device(device: str | torch.device = "auto") -> torch.device:
 
 
 def pick_precision(device: torch.device, precision: str = "auto") -> str:
-    """ "auto" is bf16 where the hardware computes in it, and fp32 else. Losses are summed in fp32 always."""
+    """ "auto" is bf16 where the hardware computes in it, fp16 on older CUDA GPUs (a T4), and fp32 else.
+
+    Losses are summed in fp32 always. Raises ValueError for a precision that is unknown or unfit.
+    """
     if precision == "auto":
-        return "bf16" if _computes_bf16(device) else "fp32"
+        return "bf16" if _computes_bf16(device) else "fp16" if _has_fp16_cores(device) else "fp32"
     if precision not in PRECISIONS:
         raise ValueError(f"unknown precision {precision!r}: expected auto, {', '.join(PRECISIONS)}.")
+    if precision == "fp16" and device.type == "mps":
+        raise ValueError("precision is 'fp16' on Apple's GPU, which trains in fp32: give auto or fp32.")
     return precision
 
 
@@ -42,6 +50,11 @@ def _computes_bf16(device: torch.device) -> bool:
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
     return device.type == "cpu" and _cpu_has_bf16() and _trains_in_bf16()
+
+
+def _has_fp16_cores(device: torch.device) -> bool:
+    """Tensor cores, which began with Volta (7.0): many GPUs before it are slower in fp16 than in fp32."""
+    return device.type == "cuda" and torch.cuda.get_device_capability(device) >= (7, 0)
 
 
 def _cpu_has_bf16() -> bool:
@@ -68,9 +81,44 @@ def autocast(device: torch.device, precision: str) -> AbstractContextManager:
     return torch.autocast(device.type, dtype=PRECISIONS[precision])
 
 
-def layout(device: torch.device) -> torch.memory_format:
-    """How pictures lie in memory: channels last is faster, but MPS has got its batch norm wrong."""
-    return torch.contiguous_format if device.type == "mps" else torch.channels_last
+def loss_scaler(device: torch.device, precision: str) -> torch.amp.GradScaler:
+    """Keeps fp16's gradients within its narrow range, and skips a step where they overflow; else nothing."""
+    return torch.amp.GradScaler(device.type, FIRST_SCALE, enabled=precision == "fp16")
+
+
+def compiled(function: Callable, device: torch.device) -> Callable:
+    """``torch.compile``; on CUDA with CUDA graphs (mode "reduce-overhead"): small kernels cost their launch.
+
+    Pictures keep the layout that they have: moved to channels last, the gradient of the replicated border
+    does not lie as the compiler takes for granted, and it stops (seen with torch 2.15 on a CPU).
+    """
+    options = {"layout_optimization": False, "triton.cudagraphs": device.type == "cuda"}
+    return torch.compile(function, options=options, dynamic=False)
+
+
+def tuned(device: torch.device, precision: str) -> AbstractContextManager:
+    """How cuDNN computes in a training; on other devices it does nothing.
+
+    Batches have one size from the first step to the last, so trying its kernels out once (benchmark) pays;
+    on CUDA no bits are promised. fp32 is what others are measured against, so that it is not TF32 there.
+    """
+    if device.type != "cuda":
+        return nullcontext()
+    return torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=precision != "fp32")
+
+
+def to_device(drawn: Tensor, device: torch.device) -> Tensor:
+    """Small numbers made on the CPU; a CUDA device fetches them without being waited for."""
+    return drawn.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else drawn.to(device)
+
+
+def layout(device: torch.device, compiled: bool = False) -> torch.memory_format:
+    """How pictures lie in memory: channels last is faster, but MPS has got its batch norm wrong.
+
+    For a compiled network see ``compiled``.
+    """
+    plain = device.type == "mps" or compiled
+    return torch.contiguous_format if plain else torch.channels_last
 
 
 @contextmanager

@@ -13,7 +13,8 @@ class Settings:
     """How to train. learning_rate is Adam's, as in the paper, which halves it every epoch ("halve").
 
     flip mirrors half of the images, for photographs. shift moves both pictures round together before the
-    loss network looks (``Trainer.shift``); the paper did not. precision: "auto", "bf16" or "fp32".
+    loss network looks (``Trainer.shift``); the paper did not. precision: "auto", "bf16", "fp16" or "fp32".
+    compile: let torch.compile fuse the network and the loss: the same up to rounding, after a minute's wait.
     log_every, preview_every: steps between lines of metrics.jsonl, and between pictures with a checkpoint.
     """
 
@@ -24,6 +25,7 @@ class Settings:
     shift: bool = True
     seed: int = 0
     precision: str = "auto"
+    compile: bool = False
     log_every: int = 10
     preview_every: int | None = None
     steps: int | None = None

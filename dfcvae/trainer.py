@@ -2,7 +2,8 @@
 
 Everything random is a function of the seed and the step: the order of the images of the epoch, the
 noise of z and the shift of the step. So a run that was interrupted goes on as if it had not been, on the
-CPU to the last bit.
+CPU to the last bit. On several ranks (``ranks.py``) all of it is drawn for the whole batch, of which each
+rank takes its rows.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dfcvae import pictures
+from dfcvae import pictures, ranks
 from dfcvae.checkpoint import (
     CHECKPOINT,
     MetricsWriter,
@@ -30,7 +31,8 @@ from dfcvae.checkpoint import (
 )
 from dfcvae.datasets import Images
 from dfcvae.dfc import DFCVAE
-from dfcvae.hardware import autocast, layout, pick_precision
+from dfcvae.feeding import Feed
+from dfcvae.hardware import autocast, compiled, layout, loss_scaler, pick_precision, to_device, tuned
 from dfcvae.settings import Settings, rate_at
 
 STREAMS = ("order", "flip", "noise", "shift", "preview", "validation")  # of random numbers, each its own
@@ -41,41 +43,67 @@ class Trainer:
     """A training under way: model, optimizer, and the images of each step."""
 
     def __init__(self, model: DFCVAE, images: Images, settings: Settings, device: torch.device) -> None:
-        _check_images(model, images, settings)
-        self.settings = replace(settings, precision=pick_precision(device, settings.precision))
-        self.model = model.to(device, memory_format=layout(device))
+        with ranks.agreed():
+            _check_images(model, images, settings)
+            self.settings = replace(settings, precision=pick_precision(device, settings.precision))
+            self.layout = layout(device, settings.compile)
+            self.model = model.to(device, memory_format=self.layout)
         self.images, self.device = images, device
+        self._forward, self._loss = ranks.parallel(self.model, device), self.model.loss_function
+        if settings.compile:
+            # Several ranks' batch norms talk within the network, which a compiled one cannot.
+            self._forward = compiled(self._forward, device) if ranks.count() == 1 else self._forward
+            self._loss = compiled(self._loss, device)
         self.per_epoch = len(images) // settings.batch_size
         self.optimizer = torch.optim.Adam(
             model.parameters(), settings.learning_rate, fused=device.type != "mps"
         )
+        self.scaler = loss_scaler(device, self.settings.precision)
         self._epoch, self._order = -1, torch.empty(0)
+        self.feed = Feed(images.pixels, self.rows, device)
 
     def random(self, stream: str, number: int) -> torch.Generator:
         """The random numbers of one purpose and one step, the same on every device."""
         base = self.settings.seed * len(STREAMS) + STREAMS.index(stream)
         return torch.Generator().manual_seed((base * 1_000_003 + number) % 2**63)
 
-    def batch(self, step: int) -> Tensor:
-        """The images of a step: float (B, 3, S, S) in [0, 1] on the device. Every epoch has a new order."""
+    def rows(self, step: int) -> Tensor:
+        """Which images a step takes: int64 (B,). Every epoch has a new order.
+
+        B is the batch size, or this rank's share of it; so it is in what follows.
+        """
         epoch, place = divmod(step, self.per_epoch)
         if epoch != self._epoch:
             self._order = torch.randperm(len(self.images), generator=self.random("order", epoch))
             self._epoch = epoch
         size = self.settings.batch_size
-        x = self.images.pixels[self._order[place * size : (place + 1) * size]].to(self.device)
-        x = x.to(memory_format=layout(self.device)).float().div_(255)
+        return ranks.own_rows(self._order[place * size : (place + 1) * size])
+
+    def batch(self, step: int) -> Tensor:
+        """The images of a step: float (B, 3, S, S) in [0, 1] on the device."""
+        x = self.feed(step).to(memory_format=self.layout).float().div_(255)
         if self.settings.flip:
-            mirrored = torch.rand(size, generator=self.random("flip", step)).to(self.device) < 0.5
+            drawn = torch.rand(self.settings.batch_size, generator=self.random("flip", step))
+            mirrored = to_device(ranks.own_rows(drawn) < 0.5, self.device)
             x = torch.where(mirrored.view(-1, 1, 1, 1), x.flip(-1), x)
         return x
 
-    def terms(self, x: Tensor, noise: torch.Generator, shift: Sequence[int] = (0, 0)) -> dict[str, Tensor]:
+    def noise(self, step: int) -> Tensor:
+        """The epsilon of a step (B, latent_dim), of its images one by one."""
+        shape = self.settings.batch_size, self.model.latent_dim
+        drawn = torch.randn(shape, generator=self.random("noise", step))
+        return to_device(ranks.own_rows(drawn), self.device)
+
+    def terms(self, x: Tensor, epsilon: Tensor, shift: Sequence[int] = (0, 0)) -> dict[str, Tensor]:
         """The terms of the loss on x, both pictures moved round by ``shift`` pixels before the loss."""
+        forward, loss = self._forward, self._loss
+        if not self.model.training:  # the first rank validates alone, and would wait for the others
+            forward, loss = self.model, self.model.loss_function
         with autocast(self.device, self.settings.precision):
-            out = self.model(x, generator=noise)
+            out = forward(x, epsilon=epsilon)
+            # not compiled: it would be anew, for each shift
             moved = out._replace(reconstruction=out.reconstruction.roll(shift, (2, 3)))
-            return self.model.loss_function(moved, x.roll(shift, (2, 3)))
+            return loss(moved, x.roll(shift, (2, 3)))
 
     def shift(self, step: int) -> list[int]:
         """Pixels down and across, anew at each step, below the stride of the loss network.
@@ -88,42 +116,51 @@ class Trainer:
         return torch.randint(stride, (2,), generator=self.random("shift", step)).tolist()
 
     def step(self, step: int) -> dict[str, Tensor]:
-        """One step of Adam. Returns the terms of the loss, detached, on the device."""
+        """One step of Adam. Returns the terms of the loss, detached, on the device.
+
+        The scaler is at work in fp16 only, and in other precisions hands everything on as it is.
+        """
         chosen = self.settings
         for group in self.optimizer.param_groups:
             group["lr"] = rate_at(
                 step, chosen.steps or 1, self.per_epoch, chosen.learning_rate, chosen.schedule
             )
-        terms = self.terms(self.batch(step), self.random("noise", step), self.shift(step))
+        if chosen.compile:
+            torch.compiler.cudagraph_mark_step_begin()  # CUDA graphs may write over what the last step gave
+        terms = self.terms(self.batch(step), self.noise(step), self.shift(step))
         self.optimizer.zero_grad(set_to_none=True)
-        terms["loss"].backward()
-        self.optimizer.step()
-        return {name: term.detach() for name, term in terms.items()}
+        self.scaler.scale(terms["loss"]).backward()
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        return {name: term.detach().clone() for name, term in terms.items()}
 
     def run(self, out: Path, config: dict[str, Any], validation: Images | None, progress: bool) -> None:
         """Train from the folder's checkpoint, or from the start, to the last step."""
-        first, before = self._resume(out) if (out / CHECKPOINT).is_file() else (0, 0.0)
+        begun = ranks.from_first((out / CHECKPOINT).is_file)
+        first, before = self._resume(out) if begun else (0, 0.0)
         if first > self.settings.steps:
             raise ValueError(
                 f"{str(out)!r} holds a run of {first} steps, asked for were {self.settings.steps}: "
                 "ask for at least as many, or give another folder to start anew."
             )
-        write_config(out, config)
-        write_metrics(out, read_metrics(out, up_to_step=first))
+        with ranks.agreed():
+            if ranks.is_first():
+                write_config(out, config)
+                write_metrics(out, read_metrics(out, up_to_step=first))
         if first < self.settings.steps:
             self._loop(out, validation, first, before, progress)
 
     def _resume(self, out: Path) -> tuple[int, float]:
-        state = read_checkpoint(out)
+        state = ranks.from_first(lambda: read_checkpoint(out))
         with telling_what_does_not_fit(out):
             self.model.load_state_dict(state["model"])
             self.optimizer.load_state_dict(state["optimizer"])
+            if state["scaler"] and self.scaler.is_enabled():  # the run may have begun in another precision
+                self.scaler.load_state_dict(state["scaler"])
         for group in self.optimizer.param_groups:
             group["fused"] = self.device.type != "mps"  # and not what the machine before had
-        for (
-            parameter,
-            moments,
-        ) in self.optimizer.state.items():  # a fused step takes for granted that these lie alike
+        # a fused step takes for granted that weights and moments lie alike
+        for parameter, moments in self.optimizer.state.items():
             for name in ("exp_avg", "exp_avg_sq"):
                 moments[name] = torch.empty_like(parameter).copy_(moments[name])
         return state["step"], state["seconds"]
@@ -134,9 +171,10 @@ class Trainer:
         chosen, start, seen = self.settings, time.perf_counter() - before, []
         writer = MetricsWriter(out, self.per_epoch, chosen.batch_size, first, before)
         self.model.train()
-        shown = {"initial": first, "unit": "step", "desc": out.name, "disable": not progress}
+        hidden = not (progress and ranks.is_first())
         # Once a second: who reads a notebook's output only at the end of a cell (nbval) holds 1,000 messages.
-        with tqdm(total=chosen.steps, mininterval=1.0, **shown) as bar:
+        bar = tqdm(None, out.name, chosen.steps, initial=first, unit="step", mininterval=1.0, disable=hidden)
+        with bar, tuned(self.device, chosen.precision):
             for done in range(first + 1, chosen.steps + 1):
                 seen.append(self.step(done - 1))
                 bar.update()
@@ -144,31 +182,35 @@ class Trainer:
                 if not saving and done % chosen.log_every:
                     continue
                 line, seen = writer.line(done, start, seen, self.optimizer.param_groups[0]["lr"]), []
+                line |= self._skipped(done)
                 bar.set_postfix_str(_summary(line), refresh=False)
-                if saving:
-                    refuse_broken_weights(self.model, done)
-                    pause = time.perf_counter()
-                    self._preview(out, validation or self.images)
-                    line |= self.validate(validation) if validation else {}
-                    start += time.perf_counter() - pause
-                writer.append(line)
-                if saving:
-                    save_checkpoint(out, self.model, self.optimizer, done, time.perf_counter() - start)
+                with ranks.agreed():
+                    if saving:
+                        refuse_broken_weights(self.model, done)
+                        pause = time.perf_counter()
+                        line |= self._look(out, validation) if ranks.is_first() else {}
+                        start += time.perf_counter() - pause
+                    if ranks.is_first():
+                        writer.append(line)
+                    if saving and ranks.is_first():
+                        seconds = time.perf_counter() - start
+                        save_checkpoint(out, self.model, self.optimizer, done, seconds, self.scaler)
 
-    @torch.no_grad()
-    def _preview(self, out: Path, images: Images) -> None:
-        """reconstructions.png: originals above their reconstructions; samples.png: from the prior."""
+    def _skipped(self, done: int) -> dict[str, int]:
+        """How many steps of the run overflowed in fp16: Adam counts on the device those that it took."""
+        if not self.scaler.is_enabled():
+            return {}
+        taken = next(iter(self.optimizer.state.values()))["step"]
+        return {"skipped_steps": done - int(taken.item())}
+
+    def _look(self, out: Path, validation: Images | None) -> dict[str, float]:
+        """Pictures into the folder, and the figures of the validation images."""
         self.model.eval()
-        x = images.float(slice(0, PREVIEWED)).to(self.device)
-        blank = x.new_ones(-len(x) % 8, *x.shape[1:])  # white, so that every row is a whole one
-        originals, rebuilt = torch.cat([x, blank]), torch.cat([self.model.generate(x), blank])
-        pairs = torch.cat(
-            [half for rows in zip(originals.split(8), rebuilt.split(8), strict=True) for half in rows]
-        )
-        pictures.save_png(out / "reconstructions.png", pictures.grid(pairs, columns=8, zoom=2))
+        x = (validation or self.images).float(slice(0, PREVIEWED)).to(self.device)
         samples = self.model.sample(32, generator=self.random("preview", 0))
-        pictures.save_png(out / "samples.png", pictures.grid(samples, columns=8, zoom=2))
+        pictures.save_previews(out, x, self.model.generate(x), samples)
         self.model.train()
+        return self.validate(validation) if validation else {}
 
     @torch.no_grad()
     def validate(self, images: Images) -> dict[str, float]:
@@ -177,7 +219,9 @@ class Trainer:
         sums, count = {"loss": 0.0, "kl": 0.0, "reconstruction": 0.0}, min(VALIDATED, len(images))
         for first in range(0, count, 64):
             x = images.float(slice(first, min(first + 64, count))).to(self.device)
-            terms = self.terms(x.to(memory_format=layout(self.device)), self.random("validation", first))
+            drawn = self.random("validation", first)
+            epsilon = torch.randn((len(x), self.model.latent_dim), generator=drawn).to(self.device)
+            terms = self.terms(x.to(memory_format=self.layout), epsilon)
             sums = {name: total + terms[name].item() * len(x) for name, total in sums.items()}
         self.model.train()
         return {f"validation_{name}": total / count for name, total in sums.items()}
@@ -188,6 +232,7 @@ def _check_images(model: DFCVAE, images: Images, settings: Settings) -> None:
         raise ValueError(
             f"batch_size is {settings.batch_size}: expected 2 to {len(images)}, the number of images."
         )
+    ranks.check_batch(settings.batch_size, len(images))
     check_size(model, images)
 
 

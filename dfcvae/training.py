@@ -10,10 +10,20 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from dfcvae.checkpoint import CHECKPOINT, describe_run, read_config, read_metrics, refuse_other_settings
+import torch
+
+from dfcvae import ranks
+from dfcvae.checkpoint import (
+    CHECKPOINT,
+    describe_run,
+    read_config,
+    read_metrics,
+    refuse_other_ranks,
+    refuse_other_settings,
+)
 from dfcvae.datasets import Images
 from dfcvae.dfc import DFCVAE
-from dfcvae.hardware import pick_device
+from dfcvae.hardware import reusing_memory, tuned
 from dfcvae.settings import Settings
 from dfcvae.trainer import Trainer, check_size
 
@@ -46,23 +56,43 @@ def train(
 
     Raises ValueError for settings that do not fit, or that differ from the folder's; FloatingPointError
     when the loss is no number, naming steps and term.
+
+    In a process that ``torchrun`` started, the ranks train together (``ranks.py``): ``batch_size`` is that
+    of all of them, and the first alone reads and writes the folder.
     """
-    trainer = Trainer(model, images, Settings(**settings), pick_device(device))
-    if validation is not None:
-        check_size(model, validation)
+    trainer = _trainer(model, images, device, settings)
     out = Path(out)
-    stored = read_config(out) if (out / CHECKPOINT).is_file() else None
+    stored = ranks.from_first(lambda: read_config(out) if (out / CHECKPOINT).is_file() else None)
     trainer.settings = _with_length(trainer, stored)
-    config = describe_run(model, images, asdict(trainer.settings), trainer.device)
-    if stored:
-        refuse_other_settings(out, stored, config)
-        _warn_of_another_curve(out, stored["training"], config["training"])
+    with ranks.agreed():
+        if validation is not None:
+            check_size(model, validation)
+        config = describe_run(model, images, asdict(trainer.settings), trainer.device)
+        if stored:
+            refuse_other_settings(out, stored, config)
+            _warn_of_another_curve(out, stored["training"], config["training"])
+    firsts = ranks.from_first(lambda: _made(out) and config)
+    with ranks.agreed():
+        refuse_other_ranks(firsts, config)
+    with reusing_memory():
+        trainer.run(out, firsts, validation, progress)
+    return Run(out, model.eval(), firsts, ranks.from_first(lambda: read_metrics(out)))
+
+
+def _trainer(model: DFCVAE, images: Images, device: str | torch.device, settings: dict[str, Any]) -> Trainer:
+    """Raises on every rank what one of them finds wrong."""
+    ranks.join()
+    with ranks.agreed():
+        chosen, own = Settings(**settings), ranks.own_device(device)
+    return Trainer(model, images, chosen, own)
+
+
+def _made(out: Path) -> Path:
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OSError(f"{str(out)!r} cannot be a run folder ({error.strerror}): give another.") from None
-    trainer.run(out, config, validation, progress)
-    return Run(out, model.eval(), config, read_metrics(out))
+    return out
 
 
 def steps_in(minutes: float, model: DFCVAE, images: Images, device: str = "auto", **settings: Any) -> int:
@@ -71,17 +101,23 @@ def steps_in(minutes: float, model: DFCVAE, images: Images, device: str = "auto"
     A fiftieth of that time is spent on warming up and another on timing, six steps each at least: the first
     steps on a machine are slower than those that follow, and a handful of steps says little about minutes.
     """
-    trainer = Trainer(copy.deepcopy(model), images, Settings(**settings), pick_device(device))
+    trainer = _trainer(copy.deepcopy(model), images, device, settings)
     trainer.model.train()
-    _pace(trainer, seconds=60 * minutes / 50)
-    return max(1, int(60 * minutes * _pace(trainer, seconds=60 * minutes / 50)))
+    with reusing_memory(), tuned(trainer.device, trainer.settings.precision):
+        _pace(trainer, seconds=60 * minutes / 50)
+        pace = _pace(trainer, seconds=60 * minutes / 50)
+    return ranks.from_first(lambda: max(1, int(60 * minutes * pace)))
 
 
 def _pace(trainer: Trainer, seconds: float) -> float:
     """Steps a second, over so many seconds and at least six steps."""
     start = time.perf_counter()
     steps = 0
-    while steps < 6 or time.perf_counter() - start < seconds:
+
+    def unfinished() -> bool:
+        return steps < 6 or time.perf_counter() - start < seconds
+
+    while ranks.from_first(unfinished):
         trainer.step(steps % trainer.per_epoch)["loss"].item()
         steps += 1
     return steps / (time.perf_counter() - start)
@@ -104,7 +140,7 @@ def _with_length(trainer: Trainer, stored: dict[str, Any] | None) -> Settings:
 
 
 def _warn_of_another_curve(out: Path, before: dict[str, Any], now: dict[str, Any]) -> None:
-    if now["schedule"] == "cosine" and before["steps"] < now["steps"]:
+    if ranks.is_first() and now["schedule"] == "cosine" and before["steps"] < now["steps"]:
         warnings.warn(
             f"{str(out)!r} was begun for {before['steps']} steps and goes on to {now['steps']}: the cosine "
             "of its learning rate is now that of the longer run, so the result is not that of either.",

@@ -78,18 +78,28 @@ class VAE(nn.Module):
         h = self.from_z(z.to(self.from_z.weight.dtype)).view(-1, self.channels[-1], self.grid, self.grid)
         return torch.sigmoid(self.decoder(h).float())
 
-    def reparameterize(self, mu: Tensor, log_var: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    def reparameterize(
+        self,
+        mu: Tensor,
+        log_var: Tensor,
+        generator: torch.Generator | None = None,
+        epsilon: Tensor | None = None,
+    ) -> Tensor:
         """z = mu + exp(log_var / 2) * epsilon, epsilon ~ N(0, I); Kingma and Welling, section 2.4.
 
         ``generator`` draws epsilon on its own device: one of the CPU gives the same z on every device.
+        ``epsilon`` (N, latent_dim): drawn already, as in training, where it belongs to the step's images.
         """
-        device = mu.device if generator is None else generator.device
-        epsilon = torch.randn(mu.shape, generator=generator, device=device, dtype=mu.dtype).to(mu.device)
+        if epsilon is None:
+            device = mu.device if generator is None else generator.device
+            epsilon = torch.randn(mu.shape, generator=generator, device=device, dtype=mu.dtype).to(mu.device)
         return mu + torch.exp(0.5 * log_var) * epsilon
 
-    def forward(self, x: Tensor, generator: torch.Generator | None = None) -> VAEOutput:
+    def forward(
+        self, x: Tensor, generator: torch.Generator | None = None, epsilon: Tensor | None = None
+    ) -> VAEOutput:
         mu, log_var = self.encode(x)
-        return VAEOutput(self.decode(self.reparameterize(mu, log_var, generator)), mu, log_var)
+        return VAEOutput(self.decode(self.reparameterize(mu, log_var, generator, epsilon)), mu, log_var)
 
     @torch.no_grad()
     def generate(self, x: Tensor) -> Tensor:

@@ -54,7 +54,7 @@ def interrupt_in(monkeypatch, step: int) -> None:
     def cut(self, number):
         if number != step:
             return whole(self, number)
-        self.terms(self.batch(number), self.random("noise", number), self.shift(number))["loss"].backward()
+        self.terms(self.batch(number), self.noise(number), self.shift(number))["loss"].backward()
         raise PowerCut
 
     monkeypatch.setattr(Trainer, "step", cut)
@@ -85,9 +85,9 @@ def test_both_pictures_move_together_below_the_stride_of_the_loss_network(images
     monkeypatch.setattr(
         model.perceptual, "per_layer", lambda *pair: seen.append(pair) or {"relu1_1": pair[0].sum()}
     )
-    x, noise = trainer.batch(0), trainer.random("noise", 0).get_state()
+    x, noise = trainer.batch(0), trainer.noise(0)
     for shift in (0, 0), (3, 1):
-        trainer.terms(x, torch.Generator().set_state(noise), shift)
+        trainer.terms(x, noise, shift)
     (still, target), (moved, moved_target) = seen
     torch.testing.assert_close(moved, still.roll((3, 1), (2, 3)))
     torch.testing.assert_close(moved_target, target.roll((3, 1), (2, 3)))
@@ -339,6 +339,19 @@ def test_other_settings_are_refused_with_the_difference_named(
     with pytest.raises(ValueError, match=words + ".*another folder"):
         train(build(**model), images, tmp_path, steps=1, **(QUICK | settings))
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == files
+
+
+def test_settings_that_a_folder_does_not_name_count_as_their_defaults(build, images, tmp_path):
+    """A run folder of a release that did not know them yet."""
+    train(build("vae-123"), images, tmp_path, steps=1, schedule="constant", **QUICK)
+    config = read_config(tmp_path)
+    younger = ("shift", "flip", "seed", "compile", "precision")
+    config["training"] = {k: v for k, v in config["training"].items() if k not in younger}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ValueError, match="shift = True, asked for was False"):
+        train(build("vae-123"), images, tmp_path, steps=2, schedule="constant", shift=False, **QUICK)
+    again = train(build("vae-123"), images, tmp_path, steps=2, schedule="constant", **QUICK)
+    assert again.metrics[-1]["step"] == 2 and read_config(tmp_path)["training"]["shift"] is True
 
 
 def test_another_loss_network_and_other_images_are_refused(build, images, tmp_path):

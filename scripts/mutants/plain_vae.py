@@ -28,11 +28,11 @@ def zeros_beyond_the_border(forward: Callable) -> Callable:
 
 
 def generator_ignored(reparameterize: Callable) -> Callable:
-    return lambda self, mu, log_var, generator=None: reparameterize(self, mu, log_var)
+    return lambda self, mu, log_var, generator=None, epsilon=None: reparameterize(self, mu, log_var)
 
 
 def one_draw_for_all(reparameterize: Callable) -> Callable:
-    def broken(self, mu: Tensor, log_var: Tensor, generator=None) -> Tensor:
+    def broken(self, mu: Tensor, log_var: Tensor, generator=None, epsilon=None) -> Tensor:
         epsilon = reparameterize(self, torch.zeros_like(mu[:1]), torch.zeros_like(mu[:1]), generator)
         return mu + torch.exp(0.5 * log_var) * epsilon
 
