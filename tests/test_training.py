@@ -524,7 +524,7 @@ def test_weights_that_are_no_numbers_are_not_saved(build, images, tmp_path, monk
 def test_moments_lie_like_their_weights_after_another_machine(build, images, tmp_path, monkeypatch):
     """A fused Adam reads both in the order of memory, and would mix up kernels without an error."""
     train(build(), images, tmp_path, steps=2, **QUICK)  # channels last
-    monkeypatch.setattr("dfcvae.trainer.layout", lambda device: torch.contiguous_format)
+    monkeypatch.setattr("dfcvae.trainer.layout", lambda *_: torch.contiguous_format)
     trainer = Trainer(build(seed=9), images, Settings(batch_size=8, steps=4), torch.device("cpu"))
     trainer._resume(tmp_path)
     saved = read_checkpoint(tmp_path)["optimizer"]["state"]
