@@ -6,10 +6,7 @@ Hou, Shen, Sun, Qiu, "Deep Feature Consistent Variational Autoencoder", arXiv 16
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import json
-import math
-import os
 import platform
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -21,11 +18,14 @@ from torch import Tensor, nn
 
 import dfcvae
 from dfcvae import show
+from dfcvae.attributes import interval as interval
 from dfcvae.checkpoint import CHECKPOINT, load_run, read_config
 from dfcvae.course.shipped import shipped
 from dfcvae.datasets import Images
 from dfcvae.dfc import DFCVAE
 from dfcvae.files import write_whole
+from dfcvae.frechet import FrechetDistance, inception
+from dfcvae.frechet import inception_weights as inception_weights
 from dfcvae.hardware import describe, pick_device
 from dfcvae.latent import linear_reader
 from dfcvae.training import Run, train
@@ -168,15 +168,6 @@ def settings(plan: Plan, images: Images, model: DFCVAE) -> str:
     return table(("", "the paper", "its code", "here"), [(key, *STATED[key], ours[key]) for key in STATED])
 
 
-def interval(values: Tensor) -> tuple[float, float]:
-    """Mean of values (N,), drawn independently, and half the width of its 95 % interval: Student's."""
-    from scipy.stats import t
-
-    n = len(values)
-    spread = values.double().std().item() / math.sqrt(n) if n > 1 else math.nan
-    return values.double().mean().item(), float(t.ppf(0.975, max(1, n - 1))) * spread
-
-
 def read_all(codes: Tensor, has: Tensor, unseen: Tensor, truth: Tensor) -> Tensor:
     """Which attributes a linear SVM on codes (N, K) tells rightly of unseen (M, K): bool (M, A).
 
@@ -194,27 +185,15 @@ def fingerprint(network: nn.Module) -> str:
     return digest.hexdigest()[:12]
 
 
-def inception_weights() -> Path | None:
-    """The weights of FID's Inception where somebody has put them: nothing is downloaded here.
-
-    $DFCVAE_INCEPTION, or where torch-fidelity keeps its download; None without the package or the file.
-    """
-    cached = Path(torch.hub.get_dir()) / "checkpoints" / "weights-inception-2015-12-05-6726825d.pth"
-    path = Path(os.environ.get("DFCVAE_INCEPTION") or cached)
-    return path if path.is_file() and importlib.util.find_spec("torch_fidelity") else None
-
-
 def fid(real: Tensor, fake: Tensor) -> float | None:
     """FID of pictures, float (N, 3, S, S) in [0, 1]; None where Inception is not at hand."""
-    if (weights := inception_weights()) is None:
+    if (network := inception()) is None:
         return None
-    from torchmetrics.image.fid import FrechetInceptionDistance
-
-    distance = FrechetInceptionDistance(normalize=True, feature_extractor_weights_path=str(weights))
+    distance = FrechetDistance(network)
     for pictures, is_real in ((real, True), (fake, False)):
         for part in pictures.split(64):
-            distance.update(part, real=is_real)
-    return distance.compute().item()
+            distance.add(part, real=is_real)
+    return distance.compute()
 
 
 def report(path: str | Path, parts: Mapping[str, str], plan: Plan, network: VGGFeatures) -> str:
