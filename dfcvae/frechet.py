@@ -129,8 +129,9 @@ def what_fid_needs() -> str:
     if not importlib.util.find_spec("torch_fidelity"):
         needs.append("the package torch-fidelity (pip install torch-fidelity)")
     if not (path := _inception_path()).is_file():
+        shown = path.as_posix().replace(Path.home().as_posix(), "~")
         needs.append(
             f"the weights {INCEPTION_FILE}, from the releases of toshas/torch-fidelity on GitHub, at "
-            f"{path.as_posix()!r} or where $DFCVAE_INCEPTION points"
+            f"{shown} or where $DFCVAE_INCEPTION points"
         )
     return f"FID needs {' and '.join(needs)}; nothing is downloaded by itself." if needs else ""

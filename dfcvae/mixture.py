@@ -50,3 +50,13 @@ def fit_mixture(z: Tensor, components: int = 10, seed: int = 0) -> Mixture:
         em.fit(z.double().numpy())
     weights, means, spread = map(torch.from_numpy, (em.weights_, em.means_, em.covariances_))
     return Mixture(weights.float(), means.float(), torch.linalg.cholesky(spread).float())
+
+
+def mixture_of_draws(mu: Tensor, log_var: Tensor, seed: int = 0, at_most: int = 20_000) -> Mixture:
+    """Ten Gaussians fitted to one draw of z from q(z|x) of each of the first ``at_most`` images.
+
+    mu, log_var: (N, latent_dim). ValueError as for ``fit_mixture``.
+    """
+    mu, log_var = mu[:at_most], log_var[:at_most]
+    epsilon = torch.randn(mu.shape, generator=torch.Generator().manual_seed(seed))
+    return fit_mixture(mu + (0.5 * log_var).exp() * epsilon, seed=seed)

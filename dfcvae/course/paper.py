@@ -5,10 +5,9 @@ Hou, Shen, Sun, Qiu, "Deep Feature Consistent Variational Autoencoder", arXiv 16
 
 from __future__ import annotations
 
-import hashlib
 import json
 import platform
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -28,14 +27,15 @@ from dfcvae.frechet import FrechetDistance, inception
 from dfcvae.frechet import inception_weights as inception_weights
 from dfcvae.hardware import describe, pick_device
 from dfcvae.latent import linear_reader
+from dfcvae.provenance import sha256_of_network
+from dfcvae.report import REPORTED as REPORTED
+from dfcvae.report import table as table
 from dfcvae.training import Run, train
 from dfcvae.vae import VAE
 from dfcvae.vgg import VGGFeatures
 
 NAMES = {"pixel": "plain VAE", "vae-123": "VAE-123", "vae-345": "VAE-345"}
 SHIPPED = {"pixel": "plain", "vae-123": "dfc-123", "vae-345": "dfc-345"}
-# Mean accuracy over the 40 attributes of CelebA, percent: figures of the paper's table, none of ours.
-REPORTED = {"FaceTracer": 81.13, "PANDA-w": 79.85, "PANDA-l": 85.42, "LNets+ANet": 87.30, "VAE-Z": 86.95}
 CELEBA = {"train": 162_770, "validation": 19_867, "test": 19_962}  # pictures of the official parts
 # Setting -> the paper, the code that its authors published; – where we do not know.
 STATED = {
@@ -140,12 +140,6 @@ def title(images: Images) -> str:
     return f"{name}, {images.split or 'split unknown'}, {len(images):,} pictures"
 
 
-def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """A Markdown table; what is no number stands as it is, and a number with the digits it came with."""
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
-
-
 def settings(plan: Plan, images: Images, model: DFCVAE) -> str:
     """A Markdown table: each setting in the paper, in its authors' code, and here."""
     weights = ", ".join(f"{weight:.3g}" for weight in model.effective_weights.values())
@@ -179,10 +173,7 @@ def read_all(codes: Tensor, has: Tensor, unseen: Tensor, truth: Tensor) -> Tenso
 
 def fingerprint(network: nn.Module) -> str:
     """The first 12 digits of the SHA-256 of a frozen network's tensors, names included."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(network.named_buffers()):
-        digest.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()[:12]
+    return sha256_of_network(network)[:12]
 
 
 def fid(real: Tensor, fake: Tensor) -> float | None:
