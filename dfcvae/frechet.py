@@ -17,6 +17,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from dfcvae.files import sha256
 from dfcvae.pictures import to_uint8
 
 INCEPTION_FILE = "weights-inception-2015-12-05-6726825d.pth"
@@ -90,13 +91,22 @@ def frechet_distance(a: Tensor, b: Tensor) -> float:
 class Inception(nn.Module):
     """FID's own network: pictures (N, 3, S, S), float in [0, 1], rounded to bytes as FID wants -> (N, 2048).
 
-    By torch-fidelity, through torchmetrics. weights: its file; nothing is downloaded.
+    By torch-fidelity, through torchmetrics. weights: its file; nothing is downloaded. ValueError where it
+    holds more than tensors: torch-fidelity would execute it.
     """
 
     def __init__(self, weights: Path) -> None:
         super().__init__()
+        try:
+            torch.load(weights, map_location="cpu", weights_only=True)
+        except Exception as error:  # whatever the damage happens to hit
+            raise ValueError(
+                f"{weights.name} is refused: it is damaged or holds more than tensors "
+                f"({type(error).__name__}). Fetch {INCEPTION_FILE} again."
+            ) from None
         from torchmetrics.image.fid import NoTrainInceptionV3
 
+        self.sha256 = sha256(weights)
         self.network = NoTrainInceptionV3("inception-v3-compat", ["2048"], str(weights))
 
     def forward(self, pictures: Tensor) -> Tensor:

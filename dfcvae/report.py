@@ -64,6 +64,7 @@ def results(done: Reproduction) -> dict[str, Any]:
         "loss_networks": networks,
         "seeds": list(recipe.seeds),
         "training": {key: getattr(recipe, key) for key in ("batch_size", "learning_rate", "schedule")},
+        "judge": {"name": done.judge, "sha256": done.judge_sha256},
         "commit": commit(),
         "versions": versions(),
         "device": done.rows[0].config["machine"]["device"],
@@ -130,6 +131,8 @@ def _heading(facts: dict[str, Any]) -> list[str]:
             f"- **Loss network of {NAMES[preset]}:** {network['name']} ({layers}); SHA-256 of its tensors "
             f"`{digest}`"
         )
+    if facts["judge"]["sha256"]:
+        lines.append(f"- **FID's Inception:** SHA-256 of its weights `{facts['judge']['sha256']}`")
     rate = f"Adam at {chosen['learning_rate']:g}, schedule {chosen['schedule']}"
     installed = ", ".join(f"{package} {number}" for package, number in facts["versions"].items())
     return [
@@ -152,7 +155,8 @@ def _legend(done: Reproduction, of_celeba: bool) -> str:
     if of_celeba:
         text += " (CelebA has about twenty of each person, so the true intervals are wider)"
         last = "**from the paper**, not measured here, and compares as far as the deviations above allow"
-    return f"{text}. The last column is {last}; its 86.95 is second-hand: hold it against your copy of the paper."
+    second_hand = "its 86.95 is second-hand: hold it against your copy of the paper"
+    return f"{text}. The last column is {last}; {second_hand}."
 
 
 def comparison(done: Reproduction, found: dict[str, Any], of_celeba: bool) -> str:

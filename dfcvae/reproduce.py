@@ -131,6 +131,7 @@ class Reproduction:
     """All rows, and the majority's share of right answers of each test image (N,), empty without labels.
 
     judge: what the Fréchet distances are called, "FID" if Inception measured them; None if nobody did.
+    judge_sha256: of Inception's weights, "" for another.
     """
 
     recipe: Recipe
@@ -140,6 +141,7 @@ class Reproduction:
     rows: list[Row]
     majority_right: Tensor
     judge: str | None = None
+    judge_sha256: str = ""
 
     def summary(self, preset: str) -> dict[str, Any]:
         """Figure -> {"mean", "sd"} over the preset's seeds, and "interval" (95 % over the test images) where
@@ -187,7 +189,8 @@ def reproduce(recipe: Recipe, extractor: nn.Module | None = None, progress: bool
         if measured.reading:
             majority_right = measured.reading.majority_right
         rows.append(_row(training, run, measured))
-    return Reproduction(recipe, images, test, networks, rows, majority_right, _judge(extractor))
+    judge = _judge(extractor), getattr(extractor, "sha256", "")
+    return Reproduction(recipe, images, test, networks, rows, majority_right, *judge)
 
 
 def _row(training: Training, run: Run, measured: Measured) -> Row:
