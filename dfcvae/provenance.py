@@ -9,13 +9,14 @@ import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+import torch
 from torch import nn
 
 import dfcvae
 from dfcvae.celeba import CROP
 from dfcvae.datasets import Images
 
-PACKAGES = ("torch", "torchvision", "torchmetrics", "scikit-learn", "numpy")
+PACKAGES = ("torchvision", "torchmetrics", "scikit-learn", "numpy")
 ROWS = 4096  # pictures hashed at a time: 50 MB of 64 x 64
 
 
@@ -69,6 +70,7 @@ def commit() -> str:
 def versions() -> dict[str, str]:
     """Of dfcvae, Python and what the figures depend on."""
     found = {"dfcvae": dfcvae.__version__, "Python": platform.python_version()}
+    found["torch"] = torch.__version__  # with the CUDA that it was built for
     for package in PACKAGES:
         try:
             found[package] = version(package)
