@@ -71,6 +71,16 @@ def test_trainings_go_seed_by_seed_and_the_curve_comes_last():
     assert half.beta == 0.5 * dfcvae.PRESETS["pixel"].beta
 
 
+def test_presets_of_one_seed_start_alike_and_seeds_do_not():
+    recipe = Recipe()
+    starts = {
+        (preset, seed): recipe.model(Training(preset, seed), "mini").to_mu.weight
+        for preset, seed in (("pixel", 0), ("vae-123", 0), ("pixel", 1))
+    }
+    assert starts["pixel", 0].equal(starts["vae-123", 0])
+    assert not starts["pixel", 0].equal(starts["pixel", 1])
+
+
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [
@@ -251,7 +261,8 @@ def test_commit_is_that_of_the_checkout_that_holds_the_package(tmp_path, monkeyp
         command = ["git", "-C", str(package.parent), *identity, *arguments]
         return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
-    git("init", "-q")
+    (package.parent / "notes.txt").write_text("nothing of the package\n")
+    git("init", "-q"), git("add", "notes.txt"), git("commit", "-qm", "notes")
     assert "not known" in provenance.commit(), "it lies in a checkout that does not hold it"
     git("add", "."), git("commit", "-qm", "first")
     assert provenance.commit() == git("rev-parse", "--short", "HEAD")
