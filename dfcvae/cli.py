@@ -1,4 +1,4 @@
-"""The command ``dfcvae``: train, evaluate, reconstruct, sample, prepare, doctor, badges."""
+"""The command ``dfcvae``: train, evaluate, reproduce, reconstruct, sample, prepare, doctor, badges."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             options.command(options)
         ranks.leave()
     except KeyboardInterrupt:
-        training = options.command is commands.train
+        training = options.command in (commands.train, commands.reproduce)
         goes_on = " The same command goes on from the last checkpoint." if training else ""
         _tell(f"\ndfcvae: stopped.{goes_on}")
         return 130
@@ -62,12 +62,7 @@ def _parser() -> argparse.ArgumentParser:
         "--preset", help="pixel, vae-123 or vae-345 (paper-123, paper-345: the paper's weights)"
     )
     train.add_argument("--features", default="auto", help="auto, torchvision, mini, random or a weights file")
-    length = train.add_mutually_exclusive_group()
-    length.add_argument("--epochs", type=float, help="length of the training in passes over the images")
-    length.add_argument(
-        "--minutes", type=float, help="length in minutes, made a number of steps at the start"
-    )
-    length.add_argument("--steps", type=int, help="length in steps")
+    _add_length(train, "length of the training in passes over the images")
     train.add_argument("--batch-size", type=int, help="images a step (16 on a CPU, 64 on a GPU)")
     train.add_argument("--size", type=int, default=64, help="side of the images in pixels (64)")
     train.add_argument("--learning-rate", type=float, help="of Adam (0.0005)")
@@ -81,10 +76,48 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--precision", default="auto", help="auto, bf16, fp16 or fp32")
     train.add_argument("--out", type=Path, help="run folder; the same command goes on in it")
 
-    evaluate = command("evaluate", commands.evaluate, "measure a run: psnr, ssim, sharpness, kl, spectra")
-    _add_run(evaluate)
+    evaluate = command(
+        "evaluate", commands.evaluate, "measure a run: psnr, ssim, sharpness, kl, spectra; or several beside"
+    )
+    evaluate.add_argument(
+        "--run",
+        type=Path,
+        required=True,
+        action="append",
+        help="run folder; given several times, a curve of rate and distortion through them",
+    )
+    _add_measured(evaluate)
+    evaluate.add_argument("--fid", action="store_true", help="FID, where Inception's weights are at hand")
+    evaluate.add_argument("--attributes", action="store_true", help="attributes, read by linear SVMs")
     evaluate.add_argument("--device", default="auto")
     evaluate.add_argument("--json", action="store_true", help="print one JSON object")
+
+    reproduce = command(
+        "reproduce", commands.reproduce, "the paper's trainings, and one table beside the paper's numbers"
+    )
+    reproduce.add_argument("--data", choices=NAMES, default="faces", help="drawn faces (default), CelebA ...")
+    reproduce.add_argument("--root", type=Path, help="where the photographs are")
+    presets = ("pixel", "vae-123", "vae-345")
+    reproduce.add_argument(
+        "--presets", nargs="+", default=presets, help="pixel vae-123 vae-345 (also paper-123, paper-345)"
+    )
+    reproduce.add_argument("--seeds", nargs="+", type=int, default=(0, 1, 2), help="0 1 2")
+    reproduce.add_argument(
+        "--multiples",
+        nargs="+",
+        type=float,
+        default=(),
+        help="of beta: train the first seed at these too, for the curve of rate and distortion",
+    )
+    reproduce.add_argument("--features", default="auto", help="auto, torchvision, mini, random or a file")
+    _add_length(reproduce, "length of each training in passes over the images (5)")
+    reproduce.add_argument("--batch-size", type=int, default=64, help="images a step (64)")
+    reproduce.add_argument("--size", type=int, default=64, help="side of the images in pixels (64)")
+    reproduce.add_argument("--codes", type=int, default=50_000, help="training codes for the SVMs (50000)")
+    reproduce.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 or mps")
+    reproduce.add_argument(
+        "--out", type=Path, default=Path("runs/reproduce"), help="folder; the same command goes on in it"
+    )
 
     reconstruct = command(
         "reconstruct", commands.reconstruct, "picture of originals and their reconstructions"
@@ -121,7 +154,20 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--root", type=Path, help="where the photographs are")
 
 
+def _add_length(parser: argparse.ArgumentParser, epochs: str) -> None:
+    length = parser.add_mutually_exclusive_group()
+    length.add_argument("--epochs", type=float, help=epochs)
+    length.add_argument(
+        "--minutes", type=float, help="length in minutes, made a number of steps at the start"
+    )
+    length.add_argument("--steps", type=int, help="length in steps")
+
+
 def _add_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--run", type=Path, required=True, help="run folder")
+    _add_measured(parser)
+
+
+def _add_measured(parser: argparse.ArgumentParser) -> None:
     _add_data(parser)
     parser.add_argument("--split", default="test", choices=SPLITS)

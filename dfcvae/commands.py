@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
-import math
+import sys
 from pathlib import Path
 
 from dfcvae.datasets import SPLITS
@@ -87,25 +88,95 @@ def _train_comparison(options: argparse.Namespace, settings: dict) -> None:
 
 
 def evaluate(options: argparse.Namespace) -> None:
-    from dfcvae import evaluation
+    """One run: all its figures. Several: a point each, by rising rate."""
+    if len(options.run) > 1:
+        _rate_distortion(options)
+        return
+    from dfcvae import frechet
     from dfcvae.hardware import pick_device
+    from dfcvae.measure import measure, without_nan
 
-    model, images = _model_and_images(options)
-    figures = evaluation.evaluate(model.to(pick_device(options.device)), images)
-    figures = {"run": str(options.run), "data": images.name, "split": images.split} | figures
+    model, images = _model_and_images(options, options.run[0])
+    train = _load(options, "train", images.name) if options.fid or options.attributes else None
+    network = frechet.inception() if options.fid else None
+    model = model.to(pick_device(options.device))
+    figures = measure(model, images, train, options.attributes, network).figures
+    if options.fid and network is None:
+        figures["fid"] = None
+        print(f"dfcvae: {frechet.what_fid_needs()}", file=sys.stderr)
+    figures = {"run": str(options.run[0]), "data": images.name, "split": images.split} | figures
     if options.json:
-        print(json.dumps({name: _without_nan(value) for name, value in figures.items()}))
+        print(json.dumps(without_nan(figures)))
         return
     for name, value in figures.items():
-        shown = [round(v, 4) for v in value] if isinstance(value, list) else value
-        print(f"{name:>18}  {round(shown, 4) if isinstance(shown, float) else shown}")
+        print(f"{name:>18}  {_shown(value)}")
 
 
-def _without_nan(value):
-    """NaN and infinity, which a flat picture gives, are no JSON."""
+def _rate_distortion(options: argparse.Namespace) -> None:
+    from dfcvae.evaluation import evaluate, rate_distortion
+    from dfcvae.hardware import pick_device
+    from dfcvae.measure import without_nan
+
+    if options.fid or options.attributes:
+        raise ValueError("--fid and --attributes are of one run: give a single --run with them.")
+    device, measured, met = pick_device(options.device), {}, None
+    for run in options.run:
+        model, images = _model_and_images(options, run)
+        if met and (images.name, images.pixels.shape) != met:
+            raise ValueError(
+                f"{str(run)!r} learnt {images.name!r} of {tuple(images.pixels.shape)}, and the run before it "
+                f"{met[0]!r} of {tuple(met[1])}: a curve needs the same images for all."
+            )
+        met = images.name, images.pixels.shape
+        measured[str(run)] = evaluate(model.to(device), images)
+    points = [point._asdict() for point in rate_distortion(measured)]
+    if options.json:
+        about = {"data": images.name, "split": images.split, "images": len(images)}
+        print(json.dumps(without_nan(about | {"rate_distortion": points})))
+        return
+    print(f"{images.name}, {images.split}, {len(images):,} images; by rising KL (nats an image)")
+    for name, values in {key: [point[key] for point in points] for key in points[0]}.items():
+        print(f"{name:>10}  " + "  ".join(f"{_shown(value):>12}" for value in values))
+
+
+def _shown(value) -> str:
+    """A figure for people: four digits, and of a long list its ends."""
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_shown(entry)}" for key, entry in value.items() if key != "each")
+    if isinstance(value, list) and len(value) > 8:
+        return f"{len(value)} values, {_shown(min(value))} to {_shown(max(value))} (--json has all)"
     if isinstance(value, list):
-        return [_without_nan(entry) for entry in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+        return "[" + ", ".join(map(_shown, value)) + "]"
+    if isinstance(value, float):
+        return f"{value:.4f}" if abs(value) >= 1e-3 or value == 0 else f"{value:.2e}"
+    return "not measured" if value is None else str(value)
+
+
+def reproduce(options: argparse.Namespace) -> None:
+    from dfcvae import frechet, report
+    from dfcvae.reproduce import Recipe, reproduce
+
+    length = {key: getattr(options, key) for key in LENGTHS}
+    if all(value is None for value in length.values()):
+        length["epochs"] = Recipe.epochs
+    many = {key: tuple(getattr(options, key)) for key in ("presets", "seeds", "multiples")}
+    one = {key: getattr(options, key) for key in ("data", "root", "out", "features", "size", "device")}
+    one |= {key: getattr(options, key) for key in ("batch_size", "codes")}
+    network = frechet.inception()
+    done = reproduce(Recipe(**one, **many, **length), network)
+    figures, notes = _figures(done)
+    if network is None:
+        notes.append(f"FID was not measured. {frechet.what_fid_needs()}")
+    print(f"done: look at {report.write(done, figures, notes)}")
+
+
+def _figures(done) -> tuple[dict[str, str], list[str]]:
+    """What is drawn (file -> alt text), and what there is to say where it cannot be."""
+    if importlib.util.find_spec("matplotlib") is None:
+        return {}, ["The figures are left out: matplotlib is not installed (pip install matplotlib)."]
+    from dfcvae.course.reproduction import draw
+
+    return draw(done), []
 
 
 def reconstruct(options: argparse.Namespace) -> None:
@@ -113,7 +184,7 @@ def reconstruct(options: argparse.Namespace) -> None:
 
     if options.n < 1:
         raise ValueError(f"-n is {options.n}: expected 1 image or more.")
-    model, images = _model_and_images(options)
+    model, images = _model_and_images(options, options.run)
     x = images.float(slice(0, options.n))
     rows = [("originals", x), ("reconstructions", model.generate(x))]
     print(f"done: look at {pictures.save_png(options.out, pictures.labelled_rows(rows))}")
@@ -149,19 +220,19 @@ def badges(options: argparse.Namespace) -> None:
     run(options.repo, options.branch, options.check)
 
 
-def _load(options: argparse.Namespace, split: str):
+def _load(options: argparse.Namespace, split: str, otherwise: str | None = None):
     from dfcvae import load
 
-    return load(options.data, split=split, size=options.size, root=options.root)
+    return load(options.data or otherwise, split=split, size=options.size, root=options.root)
 
 
-def _model_and_images(options: argparse.Namespace):
+def _model_and_images(options: argparse.Namespace, run: Path):
     from dfcvae import load_run
     from dfcvae.checkpoint import read_config
 
-    config = read_config(Path(options.run))
-    options.data, options.size = options.data or config["data"].get("name"), config["model"]["image_size"]
-    return load_run(options.run), _load(options, options.split)
+    config = read_config(Path(run))
+    options.size = config["model"]["image_size"]
+    return load_run(run), _load(options, options.split, config["data"].get("name"))
 
 
 def _default_steps() -> int:

@@ -1,28 +1,56 @@
-"""The numbers: how near reconstructions are to their originals, and how sharp.
+"""The numbers: how near reconstructions are to their originals, how sharp, and what the code costs.
 
 Reconstructions are decoded from mu, without noise, as float in [0, 1]. Grey is the mean of the channels.
+Everything here takes images in batches and keeps sums, so memory does not grow with the data.
 """
 
 from __future__ import annotations
 
-import math
-import statistics
-import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from dfcvae.datasets import Images
+from dfcvae.frechet import FrechetDistance, frechet_distance
 from dfcvae.hardware import layout
+from dfcvae.latent import Mixture, kl_per_latent
+from dfcvae.spectra import OctaveSpectrum
+from dfcvae.streams import Moments, Stopwatch, median, widest
 from dfcvae.vae import VAE, kl_divergence
+
+__all__ = [
+    "ACTIVE",
+    "OctaveSpectrum",
+    "RatePoint",
+    "evaluate",
+    "fid",
+    "frechet_distance",
+    "kl_divergence",
+    "laplacian",
+    "laplacian_variance",
+    "psnr",
+    "rate_distortion",
+    "reconstructions",
+    "sharpness",
+    "sharpness_ratios",
+    "ssim",
+]
+
+ACTIVE = 0.01  # a latent whose mu varies more than this over the images is in use: arXiv 1509.00519, 5.1
 
 
 def psnr(x_hat: Tensor, x: Tensor) -> Tensor:
-    """Peak signal-to-noise ratio of each image in dB: (N,). x_hat, x: float (N, 3, S, S) in [0, 1]."""
-    mse = (x_hat - x).square().flatten(1).mean(1).clamp_min(1e-12)
-    return -10 * torch.log10(mse)
+    """Peak signal-to-noise ratio of each image in dB, by torchmetrics: (N,). At most 120, for equal images.
+
+    x_hat, x: float (N, 3, S, S) in [0, 1].
+    """
+    from torchmetrics.functional.image import peak_signal_noise_ratio
+
+    values = peak_signal_noise_ratio(x_hat, x, data_range=1.0, reduction="none", dim=(1, 2, 3))
+    return values.clamp_max(120)
 
 
 def laplacian(x: Tensor) -> Tensor:
@@ -44,7 +72,7 @@ def sharpness_ratios(x_hat: Tensor, x: Tensor) -> Tensor:
 
 def sharpness(x_hat: Tensor, x: Tensor) -> float:
     """The median of the images' sharpness ratios: 1 keeps the original's, 0 is flat."""
-    return statistics.median(sharpness_ratios(x_hat, x).tolist())
+    return median(sharpness_ratios(x_hat, x))
 
 
 def ssim(x_hat: Tensor, x: Tensor) -> Tensor:
@@ -52,66 +80,6 @@ def ssim(x_hat: Tensor, x: Tensor) -> Tensor:
     from torchmetrics.functional.image import structural_similarity_index_measure
 
     return structural_similarity_index_measure(x_hat, x, data_range=1.0, reduction="none")
-
-
-def frechet_distance(a: Tensor, b: Tensor) -> float:
-    """Fréchet distance of the Gaussians fitted to two sets of features a (N, F), b (M, F), by torchmetrics.
-
-    Heusel et al., arXiv 1706.08500, whose FID takes the features of an Inception network; distances in
-    different features do not compare. 0 for a set and itself.
-    """
-    from torchmetrics.image.fid import FrechetInceptionDistance
-
-    as_they_are = torch.nn.Identity()
-    as_they_are.num_features = a.shape[1]
-    distance = FrechetInceptionDistance(as_they_are)
-    distance.update(a.double(), real=True)
-    distance.update(b.double(), real=False)
-    return distance.compute().item()
-
-
-@dataclass
-class OctaveSpectrum:
-    """Sums over images and the frequencies of each octave; octave k holds [2^k, 2^(k+1)) cycles an image,
-    the last one all that is higher, the corners of the plane included (16 to 45 at 64 pixels).
-
-    ``power_ratio``: power of the reconstructions over that of the originals, 1 when nothing is lost.
-    ``coherence``: Re sum F_x conj(F_x_hat) / sqrt(sum |F_x|^2 sum |F_x_hat|^2), 1 when the detail stands
-    where it stood; noise of the right power has ratio 1 and coherence 0. Grey images, mean removed,
-    Hann window. ``add`` in batches; memory does not grow.
-    """
-
-    size: int
-
-    def __post_init__(self) -> None:
-        self.octaves = int(math.log2(self.size)) - 1
-        window = torch.hann_window(self.size + 2, periodic=False)[1:-1]
-        self.window = window[:, None] * window
-        frequency = torch.fft.fftfreq(self.size) * self.size
-        radius = torch.hypot(frequency[:, None], frequency[None, :])
-        octave = radius.clamp_min(0.5).log2().floor().long()  # -1: the mean
-        octave[octave >= self.octaves] = self.octaves - 1
-        self.octave = octave
-        self.sums = torch.zeros(3, self.octaves, dtype=torch.float64)
-
-    def add(self, x_hat: Tensor, x: Tensor) -> None:
-        f_hat, f = (self._transform(images) for images in (x_hat, x))
-        for row, energy in enumerate((f.abs().square(), f_hat.abs().square(), (f * f_hat.conj()).real)):
-            summed = energy.double().sum(0)
-            for k in range(self.octaves):
-                self.sums[row, k] += summed[self.octave == k].sum()
-
-    def _transform(self, images: Tensor) -> Tensor:
-        grey = images.detach().float().cpu().mean(1)
-        return torch.fft.fft2((grey - grey.mean((1, 2), keepdim=True)) * self.window)
-
-    @property
-    def power_ratio(self) -> list[float]:
-        return (self.sums[1] / self.sums[0]).tolist()
-
-    @property
-    def coherence(self) -> list[float]:
-        return (self.sums[2] / (self.sums[0] * self.sums[1]).sqrt()).tolist()
 
 
 @torch.no_grad()
@@ -131,31 +99,120 @@ def reconstructions(
         model.train(was_training)
 
 
+@torch.no_grad()
 def evaluate(model: VAE, images: Images, batch_size: int = 64) -> dict[str, float | int | list[float]]:
-    """Means over the images: psnr (dB), ssim, kl (nats per image); sharpness (median); spectra by octave.
+    """Means over the images: psnr (dB), mse, ssim, kl (nats); the median sharpness; spectra by octave.
 
-    images_per_second is that of reading, encoding and decoding, without the figures. Raises ValueError for
-    an empty set.
+    kl_per_latent: nats of each latent, which add up to kl. active_units: how many latents have a mu whose
+    variance over the images is above 0.01 (Burda, Grosse and Salakhutdinov, arXiv 1509.00519).
+    images_per_second is that of reading, encoding and decoding, without the figures.
+
+    The median needs every image's sharpness, 4 bytes each (0.8 MB for all of CelebA); of all else there are
+    sums, on the model's device. Raises ValueError for an empty set.
     """
     if not len(images):
         raise ValueError("there are no images to evaluate: give a split that holds some.")
-    spectrum, values = OctaveSpectrum(images.pixels.shape[-1]), {"psnr": [], "ssim": [], "ratio": []}
-    kl_total, busy, start = 0.0, 0.0, time.perf_counter()
+    device = next(model.parameters()).device
+    spectrum, measures, means = OctaveSpectrum(images.pixels.shape[-1]), Moments(), Moments()
+    ratios, done = torch.empty(len(images), device=device), 0
+    kl = nats = torch.zeros((), dtype=widest(device), device=device)
+    watch = Stopwatch(device)
+    watch.start()
     for x_hat, x, mu, log_var in reconstructions(model, images, batch_size):
-        kl_total += kl_divergence(mu, log_var).item() * len(x)
-        busy += time.perf_counter() - start
-        values["psnr"] += psnr(x_hat, x).tolist()
-        values["ssim"] += ssim(x_hat, x).tolist()
-        values["ratio"] += sharpness_ratios(x_hat, x).tolist()
+        watch.stop()
+        mse = (x_hat - x).square().flatten(1).mean(1)
+        measures.add(torch.stack([psnr(x_hat, x), mse, ssim(x_hat, x)], dim=1))
+        means.add(mu)
+        kl = kl + kl_divergence(mu, log_var).to(kl.dtype) * (len(x) / len(images))
+        nats = nats + kl_per_latent(mu, log_var).to(nats.dtype) * (len(x) / len(images))
+        ratios[done : done + len(x)] = sharpness_ratios(x_hat, x)
         spectrum.add(x_hat, x)
-        start = time.perf_counter()
+        done += len(x)
+        watch.start()
+    mean = dict(zip(("psnr", "mse", "ssim"), measures.mean.tolist(), strict=True))
     return {
         "images": len(images),
-        "psnr": statistics.fmean(values["psnr"]),
-        "ssim": statistics.fmean(values["ssim"]),
-        "sharpness": statistics.median(values["ratio"]),
-        "kl": kl_total / len(images),
+        "psnr": mean["psnr"],
+        "mse": mean["mse"],
+        "ssim": mean["ssim"],
+        "sharpness": median(ratios),
+        "kl": kl.item(),
+        "active_units": int((means.variance > ACTIVE).sum()),
+        "kl_per_latent": nats.tolist(),
         "power_ratio": spectrum.power_ratio,
         "coherence": spectrum.coherence,
-        "images_per_second": len(images) / busy,
+        "images_per_second": len(images) / watch.seconds(),
     }
+
+
+@torch.no_grad()
+def fid(
+    model: VAE,
+    images: Images,
+    extractor: nn.Module,
+    mixture: Mixture | None = None,
+    seed: int = 0,
+    batch_size: int = 64,
+) -> dict[str, float]:
+    """Fréchet distances from the originals to as many reconstructions and to as many samples.
+
+    extractor: pictures (N, 3, S, S), float in [0, 1], -> features (N, F); with ``frechet.inception()`` the
+    distances are FIDs, with another network they are not and do not compare with any. Returns
+    "reconstructions" (from mu), "prior" (samples at temperature 1) and, where a mixture of codes is given,
+    "mixture". Nothing but sums is kept. ValueError for fewer than two images.
+    """
+    device, generator = next(model.parameters()).device, torch.Generator().manual_seed(seed)
+    samplers = {"prior": lambda n: model.sample(n, generator=generator)}
+    if mixture is not None:
+        samplers["mixture"] = lambda n: model.decode(mixture.sample(n, generator=generator).to(device))
+    distance = FrechetDistance(extractor.to(device))
+    with evaluating(model), evaluating(extractor):
+        for x_hat, x, _, _ in reconstructions(model, images, batch_size):
+            distance.add(x, real=True)
+            distance.add(x_hat, real=False)
+        found = {"reconstructions": distance.compute()}
+        for name, sample in samplers.items():
+            distance.forget_made()
+            for first in range(0, len(images), batch_size):
+                distance.add(sample(min(batch_size, len(images) - first)), real=False)
+            found[name] = distance.compute()
+    return found
+
+
+@contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """The module in eval mode, and afterwards in the mode in which it was."""
+    was_training = module.training
+    module.eval()
+    try:
+        yield
+    finally:
+        module.train(was_training)
+
+
+class RatePoint(NamedTuple):
+    """One trained model: what its code costs, nats per image, and what it loses for it."""
+
+    run: str
+    kl: float
+    mse: float
+    psnr: float
+    sharpness: float
+
+
+def rate_distortion(measured: Mapping[str, Mapping[str, Any]]) -> list[RatePoint]:
+    """The curve through several models, such as one recipe at several betas: points by rising rate.
+
+    measured: name -> what ``evaluate`` said of it, all on the same images (Alemi et al., "Fixing a Broken
+    ELBO", arXiv 1711.00464: compare models at equal rate, not at equal beta). ValueError for other images.
+    """
+    counts = {figures["images"] for figures in measured.values()}
+    if len(counts) > 1:
+        raise ValueError(
+            f"the models were measured on {sorted(counts)} images: expected the same images for all."
+        )
+    points = [
+        RatePoint(name, *(figures[key] for key in RatePoint._fields[1:]))
+        for name, figures in measured.items()
+    ]
+    return sorted(points, key=lambda point: point.kl)

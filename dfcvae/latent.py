@@ -1,8 +1,8 @@
 """The latent space: codes of images, the way between two, attribute vectors, and what a line can read.
 
 Hou et al., "Deep Feature Consistent Variational Autoencoder", arXiv 1610.00291, section 4: interpolation,
-attribute vectors, their correlations, and attributes predicted from z. `Mixture` is an ex-post sampler.
-scikit-learn is imported by `linear_reader` and `fit_mixture` alone.
+attribute vectors, their correlations, a map by t-SNE, and attributes predicted from z. `Mixture` is an
+ex-post sampler. scikit-learn is imported by `linear_reader`, `t_sne` and `fit_mixture` alone.
 
     mu, log_var = encode(model, images)                      # (N, latent_dim) each
     vectors = attribute_vectors(mu, images.attributes)       # (A, latent_dim)
@@ -12,8 +12,7 @@ scikit-learn is imported by `linear_reader` and `fit_mixture` alone.
 from __future__ import annotations
 
 import math
-import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -21,6 +20,8 @@ import torch
 from torch import Tensor
 
 from dfcvae.datasets import Images
+from dfcvae.mixture import Mixture as Mixture
+from dfcvae.mixture import fit_mixture as fit_mixture
 from dfcvae.vae import VAE
 
 
@@ -32,18 +33,25 @@ class Codes(NamedTuple):
 
 
 @torch.no_grad()
-def encode(model: VAE, images: Images, batch_size: int = 128) -> Codes:
-    """The codes of all images, the model in eval mode meanwhile. ValueError where there are none."""
-    if not len(images):
-        raise ValueError("there are no images to encode: give a split that holds some.")
+def codes_of(model: VAE, images: Images, batch_size: int = 128) -> Iterator[Codes]:
+    """The codes batch by batch, on the model's device, the model in eval mode meanwhile."""
     device, was_training = next(model.parameters()).device, model.training
-    starts = range(0, len(images), batch_size)
     try:
-        model.eval()
-        parts = [model.encode(images.float(slice(i, i + batch_size)).to(device)) for i in starts]
+        for first in range(0, len(images), batch_size):
+            model.eval()
+            yield Codes(*model.encode(images.float(slice(first, first + batch_size)).to(device)))
     finally:
         model.train(was_training)
-    mu, log_var = (torch.cat(part).cpu() for part in zip(*parts, strict=True))
+
+
+def encode(model: VAE, images: Images, batch_size: int = 128) -> Codes:
+    """The codes of all images, 8 bytes a latent and image. ValueError where there are no images."""
+    if not len(images):
+        raise ValueError("there are no images to encode: give a split that holds some.")
+    mu, log_var = torch.empty(2, len(images), model.latent_dim)
+    for i, part in enumerate(codes_of(model, images, batch_size)):
+        rows = slice(i * batch_size, i * batch_size + len(part.mu))
+        mu[rows], log_var[rows] = part
     return Codes(mu, log_var)
 
 
@@ -185,57 +193,45 @@ def predict_attributes(
 
 def judge(name: str, read: Tensor, truth: Tensor, majority: bool) -> Prediction:
     """What was read against the truth, both bool (N,); majority: the label that was more frequent before."""
-    right, baseline = read == truth, (truth == majority).double().mean().item()
-    hits, n, balanced, interval = int(right.sum()), len(truth), math.nan, (math.nan, math.nan)
-    if truth.any() and not truth.all():
-        sides = [(int(right[side].sum()), int(side.sum())) for side in (truth, ~truth)]
-        rates, ends = [h / m for h, m in sides], [wilson(h, m) for h, m in sides]
+    hits = int((read & truth).sum()), int((~read & ~truth).sum())
+    return judge_counts(name, hits, (int(truth.sum()), int((~truth).sum())), majority)
+
+
+def judge_counts(name: str, hits: tuple[int, int], sizes: tuple[int, int], majority: bool) -> Prediction:
+    """The same from counts: of images with the attribute and of images without it."""
+    n, balanced, interval = sum(sizes), math.nan, (math.nan, math.nan)
+    if min(sizes) > 0:
+        rates = [h / m for h, m in zip(hits, sizes, strict=True)]
+        ends = [wilson(h, m) for h, m in zip(hits, sizes, strict=True)]
         balanced = sum(rates) / 2
         # The two intervals into one of the mean: Newcombe's square-and-add.
         below = math.hypot(*(rate - low for rate, (low, _) in zip(rates, ends, strict=True))) / 2
         above = math.hypot(*(high - rate for rate, (_, high) in zip(rates, ends, strict=True))) / 2
         interval = balanced - below, balanced + above
-    return Prediction(name, hits / n, wilson(hits, n), baseline, balanced, interval)
+    baseline = sizes[0 if majority else 1] / n
+    return Prediction(name, sum(hits) / n, wilson(sum(hits), n), baseline, balanced, interval)
 
 
-@dataclass(frozen=True)
-class Mixture:
-    """Gaussians in z: weights (K,), means (K, latent_dim), cholesky (K, latent_dim, latent_dim), lower."""
+class Map(NamedTuple):
+    """places (n, 2) on a map, and rows (n,): which codes they are of, in rising order."""
 
-    weights: Tensor
-    means: Tensor
-    cholesky: Tensor
-
-    def sample(self, n: int, temperature: float = 1.0, generator: torch.Generator | None = None) -> Tensor:
-        """n codes (n, latent_dim): choose a Gaussian by its weight, then draw from it."""
-        chosen = torch.multinomial(self.weights, n, replacement=True, generator=generator)
-        epsilon = torch.randn(n, self.means.shape[1], generator=generator)
-        return self.means[chosen] + temperature * (self.cholesky[chosen] @ epsilon[:, :, None]).squeeze(-1)
-
-    def log_prob(self, z: Tensor) -> Tensor:
-        """Natural logarithm of the density at z (N, latent_dim): (N,)."""
-        gaussians = torch.distributions.MultivariateNormal(self.means, scale_tril=self.cholesky)
-        which = torch.distributions.Categorical(self.weights)
-        return torch.distributions.MixtureSameFamily(which, gaussians).log_prob(z)
+    places: Tensor
+    rows: Tensor
 
 
-def fit_mixture(z: Tensor, components: int = 10, seed: int = 0) -> Mixture:
-    """A Gaussian mixture, with full covariances, fitted to codes z (N, latent_dim) by EM.
+def t_sne(codes: Tensor, seed: int = 0, at_most: int = 2_000, perplexity: float = 30.0) -> Map:
+    """A map of codes (N, latent_dim) on which near ones stay near, by scikit-learn's t-SNE.
 
-    An ex-post sampler (Ghosh et al., arXiv 1903.12436): train first, then ask where the codes lie. Give it
-    draws of z, not mu, whose spread is too small. ValueError for fewer codes than latents a component.
+    van der Maaten and Hinton, JMLR 2008; distances between far groups mean little. Of more than ``at_most``
+    codes a random choice is mapped: ``rows`` says which. perplexity: about how many neighbours count, fewer
+    where there are few codes. ValueError for fewer than 8 codes.
     """
-    if len(z) < components * z.shape[1]:
-        raise ValueError(
-            f"{len(z)} codes for {components} Gaussians in {z.shape[1]} dimensions: give "
-            f"{components * z.shape[1]} or more, or take fewer Gaussians."
-        )
-    from sklearn.exceptions import ConvergenceWarning
-    from sklearn.mixture import GaussianMixture
+    if len(codes) < 8:
+        raise ValueError(f"there are {len(codes)} codes: a map by t-SNE needs 8 or more.")
+    from sklearn.manifold import TSNE
 
-    em = GaussianMixture(components, reg_covar=1e-3, tol=1e-2, init_params="k-means++", random_state=seed)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # a hundred rounds are near enough
-        em.fit(z.double().numpy())
-    weights, means, spread = map(torch.from_numpy, (em.weights_, em.means_, em.covariances_))
-    return Mixture(weights.float(), means.float(), torch.linalg.cholesky(spread).float())
+    shuffled = torch.randperm(len(codes), generator=torch.Generator().manual_seed(seed))
+    rows = shuffled[:at_most].sort().values
+    start = "pca" if codes.shape[1] > 1 else "random"
+    tsne = TSNE(perplexity=min(perplexity, len(rows) // 4), init=start, random_state=seed)
+    return Map(torch.from_numpy(tsne.fit_transform(codes[rows].float().cpu().numpy())), rows)

@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from dfcvae import commands, compare, load, vgg
+from dfcvae import commands, compare, load, measure, vgg
 from dfcvae.checkpoint import read_checkpoint, read_config, read_metrics
 from dfcvae.cli import main
 
@@ -80,6 +80,47 @@ def test_train_then_evaluate_then_reconstruct_then_sample(trained, here, capsys)
     assert main(["sample", "--run", str(trained), "-n", "9", "--out", "s.png"]) == 0
     with Image.open(here / "s.png") as picture:
         assert picture.size == (8 * 66 + 2, 2 * 66 + 2)
+
+
+def test_evaluate_says_all_there_is_in_json(trained, capsys):
+    assert main(["evaluate", "--run", str(trained), "--json", "--attributes", "--device", "cpu"]) == 0
+    figures = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)  # no NaN, no Infinity
+    assert len(figures["kl_per_latent"]) == 100 and sum(figures["kl_per_latent"]) == pytest.approx(
+        figures["kl"], rel=1e-4
+    )
+    assert 0 <= figures["active_units"] <= 100 and len(figures["power_ratio"]) == 4
+    told, images = figures["attributes"], load("faces", split="test", size=32, progress=False)
+    majority = load("faces", split="train", size=32, progress=False).attributes.double().mean(0) > 0.5
+    assert told["majority"] == pytest.approx((images.attributes == majority).double().mean().item())
+    assert [each["name"] for each in told["each"]] == list(images.attribute_names)
+    assert told["accuracy_interval"][0] < told["accuracy"] < told["accuracy_interval"][1]
+    assert "fid" not in figures
+
+
+def test_evaluate_says_what_fid_needs_and_measures_the_rest(trained, capsys, monkeypatch):
+    monkeypatch.setenv("DFCVAE_INCEPTION", "nowhere/inception.pth")
+    assert main(["evaluate", "--run", str(trained), "--json", "--fid", "--device", "cpu"]) == 0
+    captured = capsys.readouterr()
+    figures = json.loads(captured.out)
+    assert figures["fid"] is None and figures["psnr"] > 5
+    assert "nowhere/inception.pth" in captured.err and "nothing is downloaded" in captured.err
+
+
+def test_several_runs_are_a_curve(trained, vgg_file, here, capsys):
+    other = [*training(vgg_file, here / "other"), "--beta", "1"]
+    assert main(other) == 0
+    capsys.readouterr()
+    both = ("--run", str(trained), "--run", str(here / "other"), "--device", "cpu")
+    assert main(["evaluate", *both, "--json"]) == 0
+    points = json.loads(capsys.readouterr().out)["rate_distortion"]
+    assert {point["run"] for point in points} == {str(trained), str(here / "other")}
+    assert points[0]["kl"] < points[1]["kl"] and points[0].keys() >= {"mse", "psnr", "sharpness"}
+    assert main(["evaluate", *both]) == 0
+    assert "by rising KL" in capsys.readouterr().out
+    assert "single --run" in one_sentence(capsys, "evaluate", *both, "--fid")
+    assert main([*FACES, "--size", "48", "--steps", "1", "--batch-size", "8", "--device", "cpu"]) == 0
+    message = one_sentence(capsys, "evaluate", "--run", str(trained), "--run", "run", "--device", "cpu")
+    assert "the same images for all" in message
 
 
 def test_sample_follows_seed_and_temperature(trained, here):
@@ -184,9 +225,9 @@ def test_comparison_refuses_a_length_that_is_none(here, capsys, length):
     assert not (here / "runs").exists()
 
 
-def test_flat_originals_give_json(here, capsys, monkeypatch):
-    assert commands._without_nan([1.0, math.nan, math.inf, 3]) == [1.0, None, None, 3]
-    assert commands._without_nan("nan") == "nan"
+def test_what_is_no_number_is_null_in_json():
+    assert measure.without_nan([1.0, math.nan, math.inf, 3]) == [1.0, None, None, 3]
+    assert measure.without_nan({"a": (math.nan, "nan")}) == {"a": [None, "nan"]}
 
 
 def test_full_memory_is_one_sentence(here, capsys, monkeypatch):
@@ -233,7 +274,7 @@ def test_module_can_be_run(tmp_path):
         [sys.executable, "-m", "dfcvae", "--help"], capture_output=True, text=True, cwd=tmp_path
     )
     assert shown.returncode == 0
-    for command in ("train", "evaluate", "reconstruct", "sample", "prepare", "doctor"):
+    for command in ("train", "evaluate", "reproduce", "reconstruct", "sample", "prepare", "doctor"):
         assert command in shown.stdout
 
 

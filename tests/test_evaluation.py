@@ -2,6 +2,8 @@
 
 import math
 import statistics
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -11,9 +13,9 @@ from dfcvae import VAE, Images, kl_divergence
 from dfcvae.evaluation import (
     OctaveSpectrum,
     evaluate,
-    frechet_distance,
     laplacian_variance,
     psnr,
+    rate_distortion,
     reconstructions,
     sharpness,
     sharpness_ratios,
@@ -57,7 +59,7 @@ def test_psnr_by_hand(pair):
     assert psnr(*pair).tolist() == pytest.approx(expected, abs=1e-3)
     half = torch.full((1, 3, 8, 8), 0.5)
     assert psnr(half, half + 0.1).item() == pytest.approx(20, abs=1e-3)
-    assert psnr(half, half).isfinite().all()
+    assert psnr(half, half).tolist() == [120]
 
 
 def test_psnr_is_the_mean_of_the_images_psnrs_not_that_of_the_mean_error(vae, images):
@@ -256,11 +258,90 @@ def test_model_is_in_training_mode_again_when_somebody_looks_at_one_batch_only()
     assert model.training
 
 
-def test_frechet_distance_of_gaussians_that_are_known():
-    """Sampled exactly: |mean difference|^2 + (difference of standard deviations)^2 in each dimension."""
-    a = torch.randn(4_000, 3, generator=torch.Generator().manual_seed(0)).double()
-    whitening = torch.linalg.inv(torch.linalg.cholesky(torch.cov(a.T))).T
-    a = (a - a.mean(0)) @ whitening  # mean 0, covariance the identity
-    b = a * torch.tensor([1.0, 3.0, 1.0]) + torch.tensor([0.0, 0.0, 2.0])
-    assert frechet_distance(a, b) == pytest.approx(2**2 + (3 - 1) ** 2, rel=1e-6)
-    assert frechet_distance(a, a) == pytest.approx(0, abs=1e-6)
+class Told(VAE):
+    """A model whose codes are known: mu is the top left pixel, a latent a channel, times ``scales``."""
+
+    def __init__(self, scales: tuple[float, float, float]) -> None:
+        super().__init__(32, 3, (4, 6))
+        self.scales = torch.tensor(scales)
+
+    def encode(self, x):
+        mu = x[:, :, 0, 0] * self.scales
+        return mu, torch.tensor([0.0, -1.0, -2.0]).expand_as(mu)
+
+
+@pytest.mark.parametrize("batch_size", [64, 7])
+def test_active_units_and_nats_by_hand(images, batch_size):
+    """Pixels alternate between 0 and 1, so the variance of mu is scale^2 / 4: 0.0090, 0.0110 and 0.25."""
+    pixels = images.pixels.clone()
+    pixels[::2, :, 0, 0], pixels[1::2, :, 0, 0] = 0, 255
+    figures = evaluate(Told((0.19, 0.21, 1.0)), Images(pixels), batch_size)
+    assert figures["active_units"] == 2
+    by_hand = [
+        0.5 * (scale**2 / 2 + math.exp(log_var) - 1 - log_var)
+        for scale, log_var in ((0.19, 0), (0.21, -1), (1, -2))
+    ]
+    assert figures["kl_per_latent"] == pytest.approx(by_hand, rel=1e-5)
+    assert figures["kl"] == pytest.approx(sum(by_hand), rel=1e-5)
+
+
+def test_one_image_has_no_active_unit(images):
+    assert evaluate(Told((1.0, 1.0, 1.0)), images[3])["active_units"] == 0
+
+
+def test_mse_is_the_mean_over_images_whatever_the_batches(vae, images):
+    expected = (vae.eval().generate(images.float()) - images.float()).square().mean().item()
+    assert evaluate(vae, images, 13)["mse"] == pytest.approx(expected, rel=1e-5)
+
+
+def test_rate_distortion_is_ordered_by_rate_and_wants_the_same_images():
+    def figures(kl: float, images: int = 5) -> dict:
+        return {"images": images, "kl": kl, "mse": 1 / kl, "psnr": kl, "sharpness": 0.1, "ssim": 1}
+
+    points = rate_distortion({"b": figures(30.0), "a": figures(10.0), "c": figures(20.0)})
+    assert [(point.run, point.kl, point.mse) for point in points] == [
+        ("a", 10, 0.1),
+        ("c", 20, 0.05),
+        ("b", 30, 1 / 30),
+    ]
+    with pytest.raises(ValueError, match=r"measured on \[5, 6\] images"):
+        rate_distortion({"a": figures(1.0), "b": figures(2.0, images=6)})
+
+
+MEASURED = """
+import sys, torch, dfcvae
+from dfcvae import evaluation
+
+def anonymous():
+    lines = open("/proc/self/status").read().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("RssAnon"))
+
+count, path = int(sys.argv[1]), sys.argv[2]
+with open(path, "wb") as file:
+    file.truncate(count * 3 * 32 * 32)
+pixels = torch.from_file(path, shared=False, size=count * 3 * 32 * 32, dtype=torch.uint8)
+images = dfcvae.Images(pixels.view(count, 3, 32, 32))
+model, seen, ratios = dfcvae.VAE(32, 100, (4, 6)), [], evaluation.sharpness_ratios
+
+def noted(x_hat, x):
+    seen.append(anonymous())
+    return ratios(x_hat, x)
+
+evaluation.sharpness_ratios = noted
+evaluation.evaluate(model, images)
+print(max(seen[10:]) - seen[10])
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="reads the memory of a process from /proc")
+def test_memory_does_not_grow_with_the_images(tmp_path):
+    """Four times as many pictures in a mapped file. Looked at in each batch, at the same point of it, the
+    memory that the process has for itself rises as little."""
+    grown = {}
+    for count in (5_000, 20_000):
+        command = [sys.executable, "-c", MEASURED, str(count), str(tmp_path / "pixels.u8")]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        grown[count] = int(done.stdout) / 1024
+    print(f"memory above the tenth batch's, MiB, by number of images: {grown}")
+    assert grown[20_000] - grown[5_000] < 4  # the codes alone of 15,000 images would be 5.7 MiB

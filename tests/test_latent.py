@@ -8,6 +8,7 @@ from torch.distributions import Binomial
 
 import dfcvae
 from dfcvae import latent
+from dfcvae.mixture import mixture_of_draws
 
 
 @pytest.fixture
@@ -145,3 +146,32 @@ def test_the_density_of_a_mixture_is_scikit_learns():
     torch.testing.assert_close(mixture.log_prob(z), expected, atol=1e-3, rtol=1e-3)
     with pytest.raises(ValueError, match="take fewer Gaussians"):
         latent.fit_mixture(z[:5], components=2)
+
+
+def test_a_map_keeps_heaps_apart_and_says_what_it_mapped():
+    heaps = torch.randn(60, 5) * 0.1
+    heaps[::2] += 10
+    found = latent.t_sne(heaps, seed=3, at_most=40)
+    assert found.places.shape == (40, 2) and len(found.rows.unique()) == 40
+    assert found.rows.equal(found.rows.sort().values) and not found.rows.equal(torch.arange(40))
+    apart = torch.cdist(found.places, found.places).fill_diagonal_(math.inf).min(dim=1).indices
+    assert ((found.rows % 2) == (found.rows[apart] % 2)).all(), "the nearest on the map is of the same heap"
+    assert latent.t_sne(heaps, seed=3, at_most=40).places.equal(found.places)
+    assert latent.t_sne(heaps[:9]).rows.equal(torch.arange(9))
+    with pytest.raises(ValueError, match="there are 7 codes"):
+        latent.t_sne(heaps[:7])
+
+
+def test_codes_stream_as_they_are(model, images):
+    parts = list(latent.codes_of(model, images, batch_size=16))
+    assert [len(part.mu) for part in parts] == [16, 16, 8] and model.training
+    torch.testing.assert_close(torch.cat([part.mu for part in parts]), latent.encode(model, images).mu)
+
+
+def test_a_mixture_of_draws_is_wider_than_one_of_mu():
+    """q(z|x) of variance 1 around mu of variance 1 makes draws of variance 2."""
+    mu = torch.randn(2_000, 2, generator=torch.Generator().manual_seed(7))
+    drawn = mixture_of_draws(mu, torch.zeros_like(mu)).sample(
+        4_000, generator=torch.Generator().manual_seed(0)
+    )
+    assert drawn.var(0).tolist() == pytest.approx([2, 2], rel=0.15)

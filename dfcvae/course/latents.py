@@ -176,7 +176,8 @@ def maps(places: Mapping[str, Tensor], has: Tensor, names: tuple[str, str], alt:
     """Maps of the same faces side by side, (N, 2) each; dots for faces without, crosses for faces with."""
     figure = show.empty(3.3)
     styles = ((~has, "o", show.COLOURS["sky"], names[0]), (has, "x", show.COLOURS["vermillion"], names[1]))
-    for axis, (title, place) in zip(figure.subplots(1, len(places)), places.items(), strict=True):
+    axes = figure.subplots(1, len(places), squeeze=False)[0]
+    for axis, (title, place) in zip(axes, places.items(), strict=True):
         for rows, marker, colour, name in styles:
             axis.scatter(*place[rows].T.tolist(), s=14, marker=marker, color=colour, label=name, linewidths=1)
         axis.set_title(title, fontsize=show.POINTS)

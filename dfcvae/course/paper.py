@@ -5,13 +5,9 @@ Hou, Shen, Sun, Qiu, "Deep Feature Consistent Variational Autoencoder", arXiv 16
 
 from __future__ import annotations
 
-import hashlib
-import importlib.util
 import json
-import math
-import os
 import platform
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -21,21 +17,25 @@ from torch import Tensor, nn
 
 import dfcvae
 from dfcvae import show
+from dfcvae.attributes import interval as interval
 from dfcvae.checkpoint import CHECKPOINT, load_run, read_config
 from dfcvae.course.shipped import shipped
 from dfcvae.datasets import Images
 from dfcvae.dfc import DFCVAE
 from dfcvae.files import write_whole
+from dfcvae.frechet import FrechetDistance, inception
+from dfcvae.frechet import inception_weights as inception_weights
 from dfcvae.hardware import describe, pick_device
 from dfcvae.latent import linear_reader
+from dfcvae.provenance import sha256_of_network
+from dfcvae.report import REPORTED as REPORTED
+from dfcvae.report import table as table
 from dfcvae.training import Run, train
 from dfcvae.vae import VAE
 from dfcvae.vgg import VGGFeatures
 
 NAMES = {"pixel": "plain VAE", "vae-123": "VAE-123", "vae-345": "VAE-345"}
 SHIPPED = {"pixel": "plain", "vae-123": "dfc-123", "vae-345": "dfc-345"}
-# Mean accuracy over the 40 attributes of CelebA, percent: figures of the paper's table, none of ours.
-REPORTED = {"FaceTracer": 81.13, "PANDA-w": 79.85, "PANDA-l": 85.42, "LNets+ANet": 87.30, "VAE-Z": 86.95}
 CELEBA = {"train": 162_770, "validation": 19_867, "test": 19_962}  # pictures of the official parts
 # Setting -> the paper, the code that its authors published; – where we do not know.
 STATED = {
@@ -140,12 +140,6 @@ def title(images: Images) -> str:
     return f"{name}, {images.split or 'split unknown'}, {len(images):,} pictures"
 
 
-def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """A Markdown table; what is no number stands as it is, and a number with the digits it came with."""
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
-
-
 def settings(plan: Plan, images: Images, model: DFCVAE) -> str:
     """A Markdown table: each setting in the paper, in its authors' code, and here."""
     weights = ", ".join(f"{weight:.3g}" for weight in model.effective_weights.values())
@@ -168,15 +162,6 @@ def settings(plan: Plan, images: Images, model: DFCVAE) -> str:
     return table(("", "the paper", "its code", "here"), [(key, *STATED[key], ours[key]) for key in STATED])
 
 
-def interval(values: Tensor) -> tuple[float, float]:
-    """Mean of values (N,), drawn independently, and half the width of its 95 % interval: Student's."""
-    from scipy.stats import t
-
-    n = len(values)
-    spread = values.double().std().item() / math.sqrt(n) if n > 1 else math.nan
-    return values.double().mean().item(), float(t.ppf(0.975, max(1, n - 1))) * spread
-
-
 def read_all(codes: Tensor, has: Tensor, unseen: Tensor, truth: Tensor) -> Tensor:
     """Which attributes a linear SVM on codes (N, K) tells rightly of unseen (M, K): bool (M, A).
 
@@ -188,33 +173,18 @@ def read_all(codes: Tensor, has: Tensor, unseen: Tensor, truth: Tensor) -> Tenso
 
 def fingerprint(network: nn.Module) -> str:
     """The first 12 digits of the SHA-256 of a frozen network's tensors, names included."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(network.named_buffers()):
-        digest.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()[:12]
-
-
-def inception_weights() -> Path | None:
-    """The weights of FID's Inception where somebody has put them: nothing is downloaded here.
-
-    $DFCVAE_INCEPTION, or where torch-fidelity keeps its download; None without the package or the file.
-    """
-    cached = Path(torch.hub.get_dir()) / "checkpoints" / "weights-inception-2015-12-05-6726825d.pth"
-    path = Path(os.environ.get("DFCVAE_INCEPTION") or cached)
-    return path if path.is_file() and importlib.util.find_spec("torch_fidelity") else None
+    return sha256_of_network(network)[:12]
 
 
 def fid(real: Tensor, fake: Tensor) -> float | None:
     """FID of pictures, float (N, 3, S, S) in [0, 1]; None where Inception is not at hand."""
-    if (weights := inception_weights()) is None:
+    if (network := inception()) is None:
         return None
-    from torchmetrics.image.fid import FrechetInceptionDistance
-
-    distance = FrechetInceptionDistance(normalize=True, feature_extractor_weights_path=str(weights))
+    distance = FrechetDistance(network)
     for pictures, is_real in ((real, True), (fake, False)):
         for part in pictures.split(64):
-            distance.update(part, real=is_real)
-    return distance.compute().item()
+            distance.add(part, real=is_real)
+    return distance.compute()
 
 
 def report(path: str | Path, parts: Mapping[str, str], plan: Plan, network: VGGFeatures) -> str:
