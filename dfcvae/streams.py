@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 import time
 
 import torch
@@ -46,8 +47,8 @@ def median(values: Tensor) -> float:
     """The middle of values (N,), or the mean of the two middle ones. NaN where one is NaN."""
     if values.isnan().any():
         return float("nan")
-    ordered = values.sort().values
-    return ((ordered[(len(ordered) - 1) // 2].double() + ordered[len(ordered) // 2].double()) / 2).item()
+    middle = values.sort().values[(len(values) - 1) // 2 : len(values) // 2 + 1]
+    return statistics.fmean(middle.tolist())
 
 
 class Stopwatch:

@@ -9,6 +9,7 @@ rank takes its rows.
 from __future__ import annotations
 
 import time
+import weakref
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -60,7 +61,9 @@ class Trainer:
         )
         self.scaler = loss_scaler(device, self.settings.precision)
         self._epoch, self._order = -1, torch.empty(0)
-        self.feed = Feed(images.pixels, self.rows, device)
+        # A cycle would keep the images on a GPU until Python happens to look for cycles.
+        trainer = weakref.proxy(self)
+        self.feed = Feed(images.pixels, lambda step: trainer.rows(step), device)
 
     def random(self, stream: str, number: int) -> torch.Generator:
         """The random numbers of one purpose and one step, the same on every device."""
@@ -154,11 +157,11 @@ class Trainer:
         state = ranks.from_first(lambda: read_checkpoint(out))
         with telling_what_does_not_fit(out):
             self.model.load_state_dict(state["model"])
+            for group in state["optimizer"]["param_groups"]:  # which say where Adam's counters go
+                group["fused"] = self.device.type != "mps"  # and not what the machine before had
             self.optimizer.load_state_dict(state["optimizer"])
             if state["scaler"] and self.scaler.is_enabled():  # the run may have begun in another precision
                 self.scaler.load_state_dict(state["scaler"])
-        for group in self.optimizer.param_groups:
-            group["fused"] = self.device.type != "mps"  # and not what the machine before had
         # a fused step takes for granted that weights and moments lie alike
         for parameter, moments in self.optimizer.state.items():
             for name in ("exp_avg", "exp_avg_sq"):

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from dfcvae.streams import Moments, Stopwatch, median
 
@@ -34,6 +35,21 @@ def test_median_is_numpys(n):
     assert median(values) == pytest.approx(float(np.median(values.double().numpy())))
     values[0] = math.nan
     assert math.isnan(median(values))
+
+
+class WithoutFloat64(TorchDispatchMode):
+    """As on Apple's GPUs."""
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        out = function(*args, **(kwargs or {}))
+        if isinstance(out, torch.Tensor) and out.dtype == torch.float64:
+            raise TypeError(f"{function} made float64")
+        return out
+
+
+def test_median_takes_no_float64_on_the_device():
+    with WithoutFloat64():
+        assert median(torch.tensor([3.0, 1.0, 2.0, 5.0])) == 2.5
 
 
 def test_a_stopwatch_counts_its_laps_alone(monkeypatch):

@@ -1,16 +1,19 @@
 """The loop: every step a function of the seed, runs that go on as if never interrupted, honest figures."""
 
+import gc
 import json
 import math
 import random
 import shutil
+import weakref
+from types import SimpleNamespace
 
 import pytest
 import torch
 from PIL import Image
 from torchvision.transforms.functional import pil_to_tensor
 
-from dfcvae import DFCVAE, PRESETS, Images, load_run, train, training
+from dfcvae import DFCVAE, PRESETS, Images, hardware, load_run, train, training
 from dfcvae.checkpoint import read_checkpoint, read_config, read_metrics
 from dfcvae.hardware import layout, pick_device, pick_precision
 from dfcvae.settings import SCHEDULES, Settings, rate_at
@@ -519,6 +522,43 @@ def test_weights_that_are_no_numbers_are_not_saved(build, images, tmp_path, monk
     with pytest.raises(FloatingPointError, match="to_mu.weight holds NaN or infinity after step 4"):
         train(build(), images, tmp_path, steps=20, preview_every=2, **QUICK)
     assert read_checkpoint(tmp_path)["step"] == 2
+
+
+def test_counters_of_another_machine_go_where_this_machine_keeps_them(build, images, tmp_path):
+    """Without a fused Adam, as on Apple's GPU, they stay on the CPU, where one on CUDA finds no step."""
+    train(build(), images, tmp_path, steps=2, **QUICK)
+    state = read_checkpoint(tmp_path)
+    for group in state["optimizer"]["param_groups"]:
+        group["fused"] = False
+    for moments in state["optimizer"]["state"].values():
+        moments["step"] = moments["step"].double()  # only what goes to the parameter's device becomes float32
+    torch.save(state, tmp_path / "checkpoint.pt")
+    trainer = Trainer(build(), images, Settings(batch_size=8, steps=4), torch.device("cpu"))
+    trainer._resume(tmp_path)
+    assert all(group["fused"] for group in trainer.optimizer.param_groups)
+    for moments in trainer.optimizer.state.values():
+        assert moments["step"].dtype == torch.float32 and moments["step"].item() == 2
+
+
+def test_what_a_trainer_holds_goes_with_its_last_name(build, images):
+    """At once, not when Python looks for cycles: the images of one training could fill half of a GPU."""
+    trainer = Trainer(build().train(), images, Settings(batch_size=8, steps=4), torch.device("cpu"))
+    trainer.step(0)
+    still_there = weakref.ref(trainer)
+    gc.disable()
+    try:
+        del trainer
+        assert still_there() is None
+    finally:
+        gc.enable()
+
+
+def test_the_c_library_is_asked_for_on_linux_only(monkeypatch):
+    monkeypatch.setattr(hardware, "sys", SimpleNamespace(platform="win32"))
+    monkeypatch.setattr(hardware, "ctypes", None)
+    monkeypatch.setattr("platform.libc_ver", lambda: pytest.fail("opened Python's own file"))
+    with hardware.reusing_memory():
+        pass
 
 
 def test_moments_lie_like_their_weights_after_another_machine(build, images, tmp_path, monkeypatch):
