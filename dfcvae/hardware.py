@@ -42,8 +42,10 @@ def pick_precision(device: torch.device, precision: str = "auto") -> str:
         return "bf16" if _computes_bf16(device) else "fp16" if _has_fp16_cores(device) else "fp32"
     if precision not in PRECISIONS:
         raise ValueError(f"unknown precision {precision!r}: expected auto, {', '.join(PRECISIONS)}.")
-    if precision == "fp16" and device.type == "mps":
-        raise ValueError("precision is 'fp16' on Apple's GPU, which trains in fp32: give auto or fp32.")
+    if precision != "fp32" and device.type == "mps":
+        raise ValueError(
+            f"precision is {precision!r} on Apple's GPU, which trains in fp32: give auto or fp32."
+        )
     return precision
 
 
@@ -54,8 +56,13 @@ def _computes_bf16(device: torch.device) -> bool:
 
 
 def _has_fp16_cores(device: torch.device) -> bool:
-    """Tensor cores, which began with Volta (7.0): many GPUs before it are slower in fp16 than in fp32."""
-    return device.type == "cuda" and torch.cuda.get_device_capability(device) >= (7, 0)
+    """Tensor cores, which began with Volta (7.0): many GPUs before it are slower in fp16 than in fp32.
+
+    The GTX 16 series has none and is known for NaN in fp16.
+    """
+    if device.type != "cuda" or torch.cuda.get_device_capability(device) < (7, 0):
+        return False
+    return "GTX 16" not in torch.cuda.get_device_name(device)
 
 
 def _cpu_has_bf16() -> bool:
@@ -97,15 +104,18 @@ def compiled(function: Callable, device: torch.device) -> Callable:
     return torch.compile(function, options=options, dynamic=False)
 
 
-def tuned(device: torch.device, precision: str) -> AbstractContextManager:
-    """How cuDNN computes in a training; on other devices it does nothing.
+@contextmanager
+def tuned(device: torch.device) -> Iterator[None]:
+    """cuDNN tries its kernels out once, which pays: batches have one size from the first step to the last.
 
-    Batches have one size from the first step to the last, so trying its kernels out once (benchmark) pays;
-    on CUDA no bits are promised. fp32 is what others are measured against, so that it is not TF32 there.
+    On CUDA no bits are promised. TF32 stays as it is set: PyTorch's two ways of setting it do not mix.
     """
-    if device.type != "cuda":
-        return nullcontext()
-    return torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=precision != "fp32")
+    before = torch.backends.cudnn.benchmark
+    torch.backends.cudnn.benchmark = before or device.type == "cuda"
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.benchmark = before
 
 
 def to_device(drawn: Tensor, device: torch.device) -> Tensor:

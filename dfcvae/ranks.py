@@ -46,7 +46,8 @@ def is_first() -> bool:
 def join() -> None:
     """Meet the other ranks: gloo carries what lies on the CPU, nccl what lies on a GPU."""
     if count() > 1 and not dist.is_initialized():
-        dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
+        on_gpus = torch.cuda.is_available() and dist.is_nccl_available()  # which Windows has not
+        dist.init_process_group("cpu:gloo,cuda:nccl" if on_gpus else "gloo")
 
 
 def leave() -> None:

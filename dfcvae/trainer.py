@@ -177,7 +177,7 @@ class Trainer:
         hidden = not (progress and ranks.is_first())
         # Once a second: who reads a notebook's output only at the end of a cell (nbval) holds 1,000 messages.
         bar = tqdm(None, out.name, chosen.steps, initial=first, unit="step", mininterval=1.0, disable=hidden)
-        with bar, tuned(self.device, chosen.precision):
+        with bar, tuned(self.device):
             for done in range(first + 1, chosen.steps + 1):
                 seen.append(self.step(done - 1))
                 bar.update()

@@ -103,7 +103,7 @@ def steps_in(minutes: float, model: DFCVAE, images: Images, device: str = "auto"
     """
     trainer = _trainer(copy.deepcopy(model), images, device, settings)
     trainer.model.train()
-    with reusing_memory(), tuned(trainer.device, trainer.settings.precision):
+    with reusing_memory(), tuned(trainer.device):
         _pace(trainer, seconds=60 * minutes / 50)
         pace = _pace(trainer, seconds=60 * minutes / 50)
     return ranks.from_first(lambda: max(1, int(60 * minutes * pace)))

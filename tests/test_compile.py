@@ -56,10 +56,10 @@ def test_a_run_goes_on_compiled_and_back(vgg_file, images, tmp_path):
 
 def test_cudnn_is_tuned_within_a_training_on_cuda_and_nowhere_else():
     cudnn = torch.backends.cudnn
-    before = (cudnn.benchmark, cudnn.allow_tf32)
-    with tuned(CPU, "fp32"):
-        assert (cudnn.benchmark, cudnn.allow_tf32) == before
-    for precision in ("fp32", "bf16"):
-        with tuned(torch.device("cuda"), precision):
-            assert cudnn.benchmark and cudnn.allow_tf32 == (precision != "fp32")
-        assert (cudnn.benchmark, cudnn.allow_tf32) == before
+    before = cudnn.benchmark
+    with tuned(CPU):
+        assert cudnn.benchmark == before
+    with pytest.raises(KeyError), tuned(torch.device("cuda")):
+        assert cudnn.benchmark
+        raise KeyError
+    assert cudnn.benchmark == before

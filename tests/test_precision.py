@@ -119,16 +119,26 @@ def test_a_run_goes_on_in_another_precision(vgg_file, images, tmp_path, fp16):
     assert read_checkpoint(tmp_path)["step"] == 6 and run.config["training"]["precision"] == "fp32"
 
 
-@pytest.mark.parametrize(("capability", "expected"), [((8, 0), "bf16"), ((7, 5), "fp16"), ((6, 1), "fp32")])
-def test_auto_is_fp16_on_cuda_without_bf16(monkeypatch, capability, expected):
+@pytest.mark.parametrize(
+    ("card", "capability", "expected"),
+    [
+        ("NVIDIA A100", (8, 0), "bf16"),
+        ("Tesla T4", (7, 5), "fp16"),
+        ("NVIDIA GeForce GTX 1660", (7, 5), "fp32"),
+        ("Tesla P4", (6, 1), "fp32"),
+    ],
+)
+def test_auto_is_fp16_on_cuda_without_bf16(monkeypatch, card, capability, expected):
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: card)
     assert pick_precision(torch.device("cuda")) == expected
 
 
 def test_apples_gpu_stays_in_fp32():
     assert pick_precision(torch.device("mps")) == "fp32"
-    with pytest.raises(ValueError, match="'fp16' on Apple's GPU.*give auto or fp32"):
-        pick_precision(torch.device("mps"), "fp16")
+    for precision in ("fp16", "bf16"):
+        with pytest.raises(ValueError, match=f"'{precision}' on Apple's GPU.*give auto or fp32"):
+            pick_precision(torch.device("mps"), precision)
 
 
 def test_nothing_is_scaled_but_in_fp16():
