@@ -1,20 +1,33 @@
-"""What the benchmarks share: the machine in words, medians, tables, and a JSON file beside the table."""
+"""What the benchmarks share: options, the machine in words, medians, tables, and JSON beside the table."""
 
 from __future__ import annotations
 
+import argparse
 import datetime
 import json
+import os
 import platform
-from collections.abc import Iterable, Sequence
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 
 import dfcvae
-from dfcvae.hardware import available_threads, describe, pick_device
+from dfcvae.hardware import available_threads, describe, pick_device, reusing_memory, tuned
 
 RESULTS = Path(__file__).parent / "results"
+
+
+def parser(doc: str, name: str) -> argparse.ArgumentParser:
+    """The options of every benchmark; ``--json`` without a file is the committed one of that name."""
+    made = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    made.add_argument("--device", default="auto")
+    made.add_argument("--json", type=Path, nargs="?", const=RESULTS / f"{name}.json")
+    return made
 
 
 def machine(device: str = "auto") -> dict[str, Any]:
@@ -44,10 +57,33 @@ def median(values: Iterable[float]) -> float:
     return ordered[middle] if len(ordered) % 2 else (ordered[middle - 1] + ordered[middle]) / 2
 
 
+def alone(*command: str, **environment: str) -> dict[str, Any]:
+    """What a Python program prints as JSON in its last line, run in a process of its own."""
+    done = subprocess.run(
+        [sys.executable, *command], capture_output=True, text=True, env=os.environ | environment
+    )
+    if done.returncode:
+        raise SystemExit(f"{' '.join(command)} failed:\n{done.stderr}")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
 def table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     """A Markdown table."""
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)
+
+
+@contextmanager
+def as_in_training(device: torch.device) -> Iterator[None]:
+    """What ``dfcvae.train`` sets for the time of its steps."""
+    with reusing_memory(), tuned(device):
+        yield
+
+
+def synchronise(device: torch.device) -> None:
+    """Wait until a GPU has done what it was given, so that a clock can be read."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
 
 
 def write(path: Path | None, figures: dict[str, Any]) -> None:

@@ -1,6 +1,6 @@
 """How many images a second a training step takes, beside the step that most people copy.
 
-    python benchmarks/step.py [--rounds 5] [--device auto] [--json benchmarks/results/step.json]
+    python benchmarks/step.py --rounds 5 --json
 
 Both train on the same 64 drawn faces of 64 x 64, in batches of 64, and compute Phi(x) anew at each step.
 
@@ -18,15 +18,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
-import sys
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
-from pathlib import Path
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
-from reporting import machine, median, table, write
+from reporting import alone, machine, median, parser, table, write
 
 import dfcvae
 from dfcvae import hardware, onepass, pytorch_vae
@@ -36,10 +33,15 @@ from dfcvae.trainer import Trainer
 BATCH = 64
 ROWS = {
     "PyTorch-VAE": {},
-    "PyTorch-VAE, memory kept": {"keep": True},
+    "PyTorch-VAE, memory kept": {"keep": True, "cpu": True},
     "dfcvae, fp32": {"precision": "fp32", "keep": True},
-    "dfcvae, bf16, memory not kept": {"precision": "bf16"},
-    "dfcvae, bf16, autograd through the loss network": {"precision": "bf16", "keep": True, "autograd": True},
+    "dfcvae, bf16, memory not kept": {"precision": "bf16", "cpu": True},
+    "dfcvae, bf16, autograd through the loss network": {
+        "precision": "bf16",
+        "keep": True,
+        "autograd": True,
+        "cpu": True,
+    },
     "dfcvae, bf16": {"precision": "bf16", "keep": True},
 }
 
@@ -92,27 +94,28 @@ def one_row(name: str, device: torch.device, seconds: float) -> float:
         step = our_step(faces, device, chosen["precision"])
     else:
         step = published_step(faces.float(), device)
-    with hardware.reusing_memory() if chosen.get("keep") else nullcontext():
+    with _setting(chosen, device):
         return BATCH / time_steps(step, seconds)
+
+
+def _setting(row: dict, device: torch.device) -> AbstractContextManager:
+    if device.type == "cpu":
+        return hardware.reusing_memory() if row.get("keep") else nullcontext()
+    return hardware.tuned(device) if "precision" in row else nullcontext()
 
 
 def main() -> None:
     options = _options()
     device = hardware.pick_device(options.device)
     if options.row:
-        print(json.dumps(one_row(options.row, device, options.seconds)))
+        print(json.dumps({"images_per_second": one_row(options.row, device, options.seconds)}))
         return
     rows = {name: row for name, row in ROWS.items() if _runs_here(row, device)}
     rates: dict[str, list[float]] = {name: [] for name in rows}
     for number in range(options.rounds):
         for name in rows:
-            command = [sys.executable, __file__, "--row", name, "--device", str(device)]
-            done = subprocess.run(
-                [*command, "--seconds", str(options.seconds)], capture_output=True, text=True
-            )
-            if done.returncode:
-                raise SystemExit(done.stderr)
-            rates[name].append(json.loads(done.stdout.splitlines()[-1]))
+            chosen = ("--row", name, "--device", str(device), "--seconds", str(options.seconds))
+            rates[name].append(alone(__file__, *chosen)["images_per_second"])
             print(f"round {number + 1}: {name}: {rates[name][-1]:.1f} images/s", flush=True)
     first = next(iter(rates.values()))
     times = {name: [a / b for a, b in zip(each, first, strict=True)] for name, each in rates.items()}
@@ -130,19 +133,17 @@ def main() -> None:
 
 
 def _runs_here(row: dict, device: torch.device) -> bool:
+    if device.type != "cpu" and row.get("cpu"):
+        return False
     return row.get("precision") != "bf16" or hardware.pick_precision(device) == "bf16"
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=8, help="of timed steps, a row and round (8)")
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--json", type=Path)
-    parser.add_argument("--row", choices=list(ROWS), help="run this row alone, in this process")
-    return parser.parse_args()
+    made = parser(__doc__, "step")
+    made.add_argument("--rounds", type=int, default=5)
+    made.add_argument("--seconds", type=float, default=8, help="of timed steps, a row and round (8)")
+    made.add_argument("--row", choices=list(ROWS), help="run this row alone, in this process")
+    return made.parse_args()
 
 
 if __name__ == "__main__":

@@ -561,6 +561,15 @@ def test_the_c_library_is_asked_for_on_linux_only(monkeypatch):
         pass
 
 
+def test_training_on_a_cpu_keeps_freed_memory_and_gives_it_back_at_the_end(
+    build, images, tmp_path, monkeypatch
+):
+    asked = []
+    monkeypatch.setattr("dfcvae.hardware._glibc", lambda function, *numbers: asked.append(function))
+    train(build(), images, tmp_path, steps=1, **QUICK)
+    assert asked == ["mallopt", "mallopt", "mallopt", "mallopt", "malloc_trim"]
+
+
 def test_moments_lie_like_their_weights_after_another_machine(build, images, tmp_path, monkeypatch):
     """A fused Adam reads both in the order of memory, and would mix up kernels without an error."""
     train(build(), images, tmp_path, steps=2, **QUICK)  # channels last
