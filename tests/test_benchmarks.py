@@ -36,21 +36,23 @@ def small_trainer(vgg_file, images, batch_size=4, **settings) -> Trainer:
     return Trainer(model.train(), images, Settings(batch_size, steps=100, **settings), CPU)
 
 
-def expected_flops(batch_size: int) -> int:
+def expected_flops(batch_size: int, latent: int = LATENT, channels: tuple[int, ...] = CHANNELS) -> int:
     """By hand: two for each product. Images go three times through the VGG: x, x_hat, and back."""
-    side, vgg = SIZE, 0
+    work = folding = 0
     pairs = [(3, WIDTHS[0]), (WIDTHS[0],) * 2, WIDTHS[:2], (WIDTHS[1],) * 2, WIDTHS[1:]]
     for (c_in, c_out), shrink in zip(pairs, (1, 1, 2, 2, 4), strict=True):
-        vgg += 3 * 2 * 9 * c_in * c_out * (side // shrink) ** 2
-    first = 2 * 16 * 3 * CHANNELS[0] * (side // 2) ** 2
-    second = 2 * 16 * CHANNELS[0] * CHANNELS[1] * (side // 4) ** 2
-    encoder = 2 * first + 3 * second  # forwards, by the weight, and by the input where that is no image
-    linear = 3 * 3 * 2 * LATENT * CHANNELS[-1] * (side // 4) ** 2
-    decoder = folding = 0
-    for c_in, c_out, small in ((CHANNELS[1], CHANNELS[0], side // 4), (CHANNELS[0], 3, side // 2)):
-        decoder += 3 * 2 * 4 * c_in * 4 * c_out * (small + 1) ** 2
+        work += 3 * 2 * 9 * c_in * c_out * (SIZE // shrink) ** 2
+    side = SIZE
+    for c_in, c_out in zip((3, *channels), channels, strict=False):
+        side //= 2
+        passes = 2 if c_in == 3 else 3  # forwards, by the weight, and by the input where that is no image
+        work += passes * 2 * 16 * c_in * c_out * side**2
+    work += 3 * 3 * 2 * latent * channels[-1] * side**2  # mu, log_var and from z
+    for c_in, c_out in zip(reversed(channels), (*reversed(channels[:-1]), 3), strict=True):
+        work += 3 * 2 * 4 * c_in * 4 * c_out * (side + 1) ** 2
         folding += 2 * 2 * 16 * 9 * c_in * c_out  # of the taps, once a step, and back
-    return batch_size * (vgg + encoder + linear + decoder) + folding
+        side *= 2
+    return batch_size * work + folding
 
 
 @pytest.mark.parametrize("way", ["one pass", "autograd"])
@@ -177,6 +179,15 @@ def test_every_axis_of_growth_changes_one_thing_by_1_2_4_and_8(script):
         assert len({point[:place] + point[place + 1 :] for point in chosen}) == 1
 
 
+def test_the_steady_state_is_all_after_the_first_line_of_metrics(script, monkeypatch):
+    lines = [{"seconds": 5.0, "images": 640}, {"seconds": 9.0, "images": 1_280}]
+    lines += [{"seconds": 11.0, "images": 2_640}]
+    monkeypatch.setattr("dfcvae.train", lambda *_, **__: SimpleNamespace(metrics=lines))
+    scaling = script("scaling")
+    found = scaling.measure(scaling.Point(32, 16, 32), CPU)
+    assert found["ms_an_image"] == pytest.approx(3.0)  # 6 s for 2,000 images
+
+
 def test_a_point_of_growth_runs_in_a_process_of_its_own(script):
     script("scaling")
     found = script("reporting").alone(str(ROOT / "benchmarks/scaling.py"), "--point", "64", "4", "32")
@@ -249,6 +260,11 @@ def test_the_papers_run_on_a_cpu_reports_what_it_measured_and_no_more(script):
     table = paper_run.report(found, CPU)
     assert "32 different ones repeated" in table and "extrapolated from 3 steps" in table
     assert "not reported: no peak is known" in table and "not measured: it takes a GPU" in table
+
+
+def test_flops_are_those_of_one_image(script, vgg_file, images):
+    found = script("paper_run").flops_per_image(VGGFeatures(weights=vgg_file), images, 4)
+    assert found == expected_flops(4, 100, (32, 64, 128, 256)) / 4
 
 
 def test_utilisation_is_the_models_flops_over_the_given_peak(script):
