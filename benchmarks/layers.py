@@ -33,7 +33,7 @@ from dfcvae.settings import Settings
 from dfcvae.trainer import Trainer
 
 SPLITS = (8, 16, 32)
-ROUNDS, REPEATS = 4, 3  # of every call: the best of twelve
+ROUNDS, REPEATS = 4, 3  # of every call, one more each round to warm up, which counts too
 
 
 @dataclass

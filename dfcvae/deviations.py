@@ -7,7 +7,12 @@ from dfcvae.reproduce import Reproduction
 from dfcvae.vgg import WIDTHS, VGGFeatures
 
 PARTS = {"train": 162_770, "test": 19_962}  # pictures of CelebA's official parts
-SHIFT = "Before the loss network looks, both pictures are moved by the same few pixels, against a lattice."
+SHIFT = (
+    "In each training step both pictures are moved by the same few pixels, wrapping at the edges, before the "
+    "loss network sees them, to weaken a fine grid that it otherwise leaves on faces."
+)
+NAMES = {"pixel": "plain VAE", "vae-123": "VAE-123", "vae-345": "VAE-345"}
+NAMES |= {"paper-123": "VAE-123, the paper's β", "paper-345": "VAE-345, the paper's β"}
 
 
 def deviations(done: Reproduction) -> list[str]:
@@ -23,12 +28,13 @@ def _data(done: Reproduction) -> list[str]:
     elif (len(images), len(done.test)) == tuple(PARTS.values()):
         found.append(
             "Training has CelebA's official training part (162,770) and the test its test part (19,962); the "
-            "paper names all 202,599 and no split."
+            "paper names all 202,599 and, as far as we know, no split."
         )
     else:
         found.append(
             f"Training has {len(images):,} pictures of CelebA and the test {len(done.test):,}, where the "
-            "official parts have 162,770 and 19,962; the paper names all 202,599 and no split."
+            "official parts have 162,770 and 19,962; the paper names all 202,599 and, as far as we know, no "
+            "split."
         )
     if images.name == "celeba":
         found.append(
@@ -59,14 +65,16 @@ def _weights(done: Reproduction) -> list[str]:
             continue
         weights = ", ".join(f"{layer} {weight:.3g}" for layer, weight in row.weights.items())
         if preset == "pixel":
-            found.append(f"pixel: KL + {row.weights['pixels']:.4g} · mean squared error; a choice of ours.")
+            found.append(
+                f"Plain VAE: KL + {row.weights['pixels']:,.0f} · mean squared error; a choice of ours."
+            )
         elif PRESETS[preset].calibrated:
             found.append(
-                f"{preset}: KL + λ · mean squared feature, λ: {weights}, set by the scale of this network's "
-                "features; the paper's is 0.25 a layer, on the scale of its own."
+                f"{NAMES[preset]}: KL + λ · mean squared feature, λ: {weights}, set by the scale of this "
+                "network's features; the paper's is 0.25 a layer, on the scale of its own."
             )
         else:
-            found.append(f"{preset}: λ: {weights}, the paper's digits on features of another scale.")
+            found.append(f"{NAMES[preset]}: λ: {weights}, the paper's digits on features of another scale.")
     return found
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dfcvae.deviations import deviations
+from dfcvae.deviations import NAMES, deviations
 from dfcvae.files import write_whole
 from dfcvae.measure import without_nan
 from dfcvae.provenance import commit, crop, sha256_of_network, sha256_of_pixels, today, versions
@@ -17,8 +17,6 @@ from dfcvae.vgg import VGGFeatures
 
 # Mean accuracy over the 40 attributes of CelebA, percent: figures of the paper's table, none of ours.
 REPORTED = {"FaceTracer": 81.13, "PANDA-w": 79.85, "PANDA-l": 85.42, "LNets+ANet": 87.30, "VAE-Z": 86.95}
-NAMES = {"pixel": "plain VAE", "vae-123": "VAE-123", "vae-345": "VAE-345"}
-NAMES |= {"paper-123": "VAE-123, the paper's β", "paper-345": "VAE-345, the paper's β"}
 DATA = {"faces": "drawn faces", "celeba": "CelebA"}
 # Label, figure of ``Reproduction.summary``, factor, digits.
 LINES = (
@@ -30,8 +28,8 @@ LINES = (
     ("SSIM", "ssim", 1, 3),
     ("sharpness (1: as the originals)", "sharpness", 1, 3),
     ("KL, nats an image", "kl", 1, 1),
-    ("active units of {latents}", "active_units", 1, 1),
-    ("{judge}, reconstructions", "fid_reconstructions", 1, 1),
+    ("active units of {latents} (latents in use)", "active_units", 1, 1),
+    ("{judge}, reconstructions (lower is nearer)", "fid_reconstructions", 1, 1),
     ("{judge}, samples from the prior", "fid_prior", 1, 1),
     ("{judge}, samples from a mixture", "fid_mixture", 1, 1),
 )
@@ -98,11 +96,11 @@ def report(
     of_celeba = facts["data"]["name"] == "celeba"
     name = DATA.get(facts["data"]["name"], facts["data"]["name"])
     drawings = [f"![{alt}]({file})\n\n*{alt}*" for file, alt in figures.items()]
-    below = "`results.json` beside this file has every training, every attribute with its interval, the nats "
-    below += (
-        "of each latent, the spectra, and the curve of rate and distortion (trainings at other multiples "
+    below = (
+        "`results.json` beside this file has every training, every attribute with its interval, how much KL "
     )
-    below += "of beta serve it alone)."
+    below += "each latent carries (in nats), how contrast is spread over fine and coarse detail, and error "
+    below += "against KL for every training (trainings at other weights beta appear only there)."
     parts = [
         f"# Reproducing the DFC-VAE on {name}{'' if of_celeba else ' (not CelebA)'}",
         "" if of_celeba else f"**None of this was measured on CelebA, the paper's data: these are {name}.**",
@@ -138,25 +136,35 @@ def _heading(facts: dict[str, Any]) -> list[str]:
     return [
         *lines,
         f"- **Seeds:** {', '.join(map(str, facts['seeds']))}; batches of {chosen['batch_size']}, {rate}",
-        f"- **Commit:** {facts['commit']}; {facts['date']}; {facts['device']}; {installed}",
+        f"- **Measured** on {facts['date']} at commit {facts['commit']} (trainings that were there already "
+        f"may come from earlier code); {facts['device']}; {installed}",
     ]
 
 
 def _legend(done: Reproduction, of_celeba: bool) -> str:
     seeds = len(done.recipe.seeds)
-    over = f"Means over {seeds} seeds; ± is the standard deviation over the seeds, trainings that differ in "
-    over += "nothing else. "
+    over = f"Means over {seeds} seeds; ± is the standard deviation over the seeds"
+    over += ", whose trainings also differ in length. " if done.recipe.minutes else ". "
+    over += f"Of {seeds} seeds it is a rough figure itself. " if seeds < 5 else ""
     if seeds == 1:
         over = "One seed: how far another training would end from this one is not known. "
     text = over + f"[low, high] is the 95 % interval over the {len(done.test):,} test images, of the models "
-    text += "as they are trained, with the images taken as independent"
+    text += "and readers of attributes as they are trained: it says nothing of other trainings, and, as the "
+    text += (
+        "columns share the images, overlapping intervals do not say that two columns are alike. The images "
+    )
+    text += "are taken as independent"
     last = "**from the paper, on CelebA, and for orientation only**: nothing in it compares with the other "
     last += "columns, which are of other pictures and other attributes"
     if of_celeba:
         text += " (CelebA has about twenty of each person, so the true intervals are wider)"
         last = "**from the paper**, not measured here, and compares as far as the deviations above allow"
-    second_hand = "its 86.95 is second-hand: hold it against your copy of the paper"
-    return f"{text}. The last column is {last}; {second_hand}."
+    second_hand = "VAE-Z is the paper's name for attributes read from latent codes; its 86.95 is copied from "
+    second_hand += (
+        "others who quote the paper: hold it against your copy. The last four rows are methods trained "
+    )
+    second_hand += "on the labels, means of 40 figures in the files of the paper's authors"
+    return f"{text}. The last column is {last}. {second_hand}."
 
 
 def comparison(done: Reproduction, found: dict[str, Any], of_celeba: bool) -> str:
@@ -172,7 +180,7 @@ def comparison(done: Reproduction, found: dict[str, Any], of_celeba: bool) -> st
         cells = [_cell(found["summary"][preset].get(figure), figure, times, digits) for preset in presets]
         lines.append((label.format(**words), *cells, said.get(figure, "not reported")))
     lines += [
-        (f"{method}, supervised, as the paper quotes it, %", *["–"] * len(presets), f"{percent:.2f}")
+        (f"{method}, trained on the labels, %", *["–"] * len(presets), f"{percent:.2f}")
         for method, percent in REPORTED.items()
         if method != "VAE-Z"
     ]

@@ -128,9 +128,9 @@ def test_one_table_with_the_papers_numbers_marked_as_such(text, results):
     low, high = (100 * end for end in summary["interval"])
     assert read[0] == f"{100 * summary['mean']:.2f} [{low:.2f}, {high:.2f}] ± {100 * summary['sd']:.2f}"
     assert read[-1] == "86.95 (its VAE-Z)"
-    assert table["FaceTracer, supervised, as the paper quotes it, %"] == ["–", "–", "81.13"]
+    assert table["FaceTracer, trained on the labels, %"] == ["–", "–", "81.13"]
     assert all(re.fullmatch(r"\d+\.\d+ ± \d+\.\d+", cell) for cell in table["PSNR, dB"][:2])
-    assert "active units of 100" in table and "KL, nats an image" in table
+    assert "active units of 100 (latents in use)" in table and "KL, nats an image" in table
     assert "Fréchet distance by Pooled, samples from the prior" in table
     assert not any("FID" in label for label in table), "what Inception did not measure is no FID"
 
