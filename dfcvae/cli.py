@@ -21,16 +21,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with ranks.first_alone_speaks():
             options.command(options)
         ranks.leave()
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         training = options.command in (commands.train, commands.reproduce)
         goes_on = " The same command goes on from the last checkpoint." if training else ""
-        _tell(f"\ndfcvae: stopped.{goes_on}")
+        _tell(f"\ndfcvae: {str(stop) or f'stopped.{goes_on}'}")
         return 130
     except (ValueError, OSError, ArithmeticError) as error:
         _tell(f"dfcvae: {error}")
         return 1
     except RuntimeError as error:  # of which torch's OutOfMemoryError is one
-        if "out of memory" in str(error).lower():
+        if "at batch_size" in str(error):  # it says which would fit
+            _tell(f"dfcvae: {error}")
+        elif "out of memory" in str(error).lower():
             _tell("dfcvae: the memory of the device is full: give a smaller --batch-size.")
         elif ranks.first_to_tell():  # else it is what another rank's end has done to this one
             raise

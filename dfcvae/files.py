@@ -1,8 +1,14 @@
-"""Files that are whole or not there at all, and checksums that tell whether they still are."""
+"""Files that are whole or not there at all, and checksums that tell whether they still are.
+
+A file is written beside its place, flushed, renamed, and its folder flushed: after a power cut between any
+two of these there is the old file or the new one. What a file system cannot do (a Drive mounted by FUSE may
+neither flush a folder nor link) is left out, and the run goes on with what is left of the promise.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -16,16 +22,24 @@ from torch import Tensor
 
 BLOCK = 2**20
 BLOCKS_CHECKED = 64
+# What a file system answers that does not know how to flush; Windows denies to open a folder at all.
+CANNOT_FLUSH = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EBADF, errno.EACCES, errno.EPERM}
 
 
-def write_whole(path: Path, write: Callable[[Path], object]) -> None:
-    """Let ``write`` fill a file beside ``path``, flush it to disk, then rename: whole or not there at all."""
+def write_whole(path: Path, write: Callable[[Path], object], previous: Path | None = None) -> None:
+    """Let ``write`` fill a file beside ``path``, flush it to disk, then rename: whole or not there at all.
+
+    previous: another name, under which the file that was there before is kept.
+    """
     part = path.with_name(path.name + ".part")
     try:
         write(part)
         with part.open("rb+") as file:
             flush(file)
+        if previous and path.is_file():
+            _keep(path, previous)
         os.replace(part, path)
+        _flush_folder(path.parent)
     except BaseException as error:
         with contextlib.suppress(OSError):
             part.unlink(missing_ok=True)
@@ -37,10 +51,43 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
         ) from None
 
 
+def _keep(path: Path, previous: Path) -> None:
+    """Give a file a second name, so that no moment is without the first; without links, rename it."""
+    link = previous.with_name(previous.name + ".part")
+    try:
+        link.unlink(missing_ok=True)
+        os.link(path, link)
+    except OSError:
+        os.replace(path, previous)
+        return
+    os.replace(link, previous)
+    link.unlink(missing_ok=True)  # two names of one file are not renamed onto each other
+
+
 def flush(file: BinaryIO) -> None:
     """Not only handed to the system: on the disk."""
     file.flush()
-    os.fsync(file.fileno())
+    _fsync(file.fileno())
+
+
+def _flush_folder(folder: Path) -> None:
+    """A rename is an entry of the folder, which has to reach the disk too."""
+    try:
+        number = os.open(folder, os.O_RDONLY)
+    except OSError:
+        return
+    try:
+        _fsync(number)
+    finally:
+        os.close(number)
+
+
+def _fsync(number: int) -> None:
+    try:
+        os.fsync(number)
+    except OSError as error:
+        if error.errno not in CANNOT_FLUSH:
+            raise
 
 
 def sha256(path: Path) -> str:

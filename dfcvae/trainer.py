@@ -1,4 +1,4 @@
-"""A training under way: the images of each step, the step itself, previews, validation, checkpoints.
+"""A training under way: the images of each step, the step itself, previews, validation.
 
 Everything random is a function of the seed and the step: the order of the images of the epoch, the
 noise of z and the shift of the step. So a run that was interrupted goes on as if it had not been, on the
@@ -8,36 +8,33 @@ rank takes its rows.
 
 from __future__ import annotations
 
-import time
 import weakref
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from dfcvae import pictures, ranks
-from dfcvae.checkpoint import (
-    CHECKPOINT,
-    MetricsWriter,
-    read_checkpoint,
-    read_metrics,
-    refuse_broken_weights,
-    save_checkpoint,
-    telling_what_does_not_fit,
-    write_config,
-    write_metrics,
-)
+from dfcvae.checkpoint import read_checkpoint, telling_what_does_not_fit
 from dfcvae.datasets import Images
 from dfcvae.dfc import DFCVAE
 from dfcvae.feeding import Feed
-from dfcvae.hardware import autocast, compiled, layout, loss_scaler, pick_precision, to_device, tuned
+from dfcvae.hardware import autocast, compiled, layout, loss_scaler, pick_precision, to_device
 from dfcvae.settings import Settings, rate_at
 
 STREAMS = ("order", "flip", "noise", "shift", "preview", "validation")  # of random numbers, each its own
 PREVIEWED, VALIDATED = 16, 512  # images in reconstructions.png; at most, behind a validation figure
+
+
+@dataclass
+class Position:
+    """Where a run stands: steps taken, seconds they took, and the terms of those that no line tells yet."""
+
+    step: int = 0
+    seconds: float = 0.0
+    seen: list[dict[str, Tensor]] = field(default_factory=list)
 
 
 class Trainer:
@@ -123,38 +120,25 @@ class Trainer:
 
         The scaler is at work in fp16 only, and in other precisions hands everything on as it is.
         """
-        chosen = self.settings
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate_at(
-                step, chosen.steps or 1, self.per_epoch, chosen.learning_rate, chosen.schedule
-            )
-        if chosen.compile:
-            torch.compiler.cudagraph_mark_step_begin()  # CUDA graphs may write over what the last step gave
+        self._begin(step)
         terms = self.terms(self.batch(step), self.noise(step), self.shift(step))
-        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad()
         self.scaler.scale(terms["loss"]).backward()
         self.scaler.step(self.optimizer)
         self.scaler.update()
         return {name: term.detach().clone() for name, term in terms.items()}
 
-    def run(self, out: Path, config: dict[str, Any], validation: Images | None, progress: bool) -> None:
-        """Train from the folder's checkpoint, or from the start, to the last step."""
-        begun = ranks.from_first((out / CHECKPOINT).is_file)
-        first, before = self._resume(out) if begun else (0, 0.0)
-        if first > self.settings.steps:
-            raise ValueError(
-                f"{str(out)!r} holds a run of {first} steps, asked for were {self.settings.steps}: "
-                "ask for at least as many, or give another folder to start anew."
-            )
-        with ranks.agreed():
-            if ranks.is_first():
-                write_config(out, config)
-                write_metrics(out, read_metrics(out, up_to_step=first))
-        if first < self.settings.steps:
-            self._loop(out, validation, first, before, progress)
+    def _begin(self, step: int) -> None:
+        chosen = self.settings
+        rate = rate_at(step, chosen.steps or 1, self.per_epoch, chosen.learning_rate, chosen.schedule)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        if chosen.compile:  # its CUDA graphs may write over what the last step gave: hence the clones
+            torch.compiler.cudagraph_mark_step_begin()
 
-    def _resume(self, out: Path) -> tuple[int, float]:
-        state = ranks.from_first(lambda: read_checkpoint(out))
+    def resume(self, out: Path) -> Position:
+        """Take up the folder's newest whole checkpoint; ValueError where it fits neither model nor seed."""
+        state = ranks.from_first(lambda: read_checkpoint(out, mend=True))
         with telling_what_does_not_fit(out):
             self.model.load_state_dict(state["model"])
             for group in state["optimizer"]["param_groups"]:  # which say where Adam's counters go
@@ -162,51 +146,22 @@ class Trainer:
             self.optimizer.load_state_dict(state["optimizer"])
             if state["scaler"] and self.scaler.is_enabled():  # the run may have begun in another precision
                 self.scaler.load_state_dict(state["scaler"])
+            if state["seed"] not in (None, self.settings.seed):
+                raise KeyError(f"seed {self.settings.seed} and {state['seed']}")
         # a fused step takes for granted that weights and moments lie alike
         for parameter, moments in self.optimizer.state.items():
             for name in ("exp_avg", "exp_avg_sq"):
                 moments[name] = torch.empty_like(parameter).copy_(moments[name])
-        return state["step"], state["seconds"]
+        return Position(state["step"], state["seconds"], _by_step(state["seen"], self.device))
 
-    def _loop(self, out: Path, validation: Images | None, first: int, before: float, progress: bool) -> None:
-        from tqdm import tqdm
-
-        chosen, start, seen = self.settings, time.perf_counter() - before, []
-        writer = MetricsWriter(out, self.per_epoch, chosen.batch_size, first, before)
-        self.model.train()
-        hidden = not (progress and ranks.is_first())
-        # Once a second: who reads a notebook's output only at the end of a cell (nbval) holds 1,000 messages.
-        bar = tqdm(None, out.name, chosen.steps, initial=first, unit="step", mininterval=1.0, disable=hidden)
-        with bar, tuned(self.device):
-            for done in range(first + 1, chosen.steps + 1):
-                seen.append(self.step(done - 1))
-                bar.update()
-                saving = done % chosen.preview_every == 0 or done == chosen.steps
-                if not saving and done % chosen.log_every:
-                    continue
-                line, seen = writer.line(done, start, seen, self.optimizer.param_groups[0]["lr"]), []
-                line |= self._skipped(done)
-                bar.set_postfix_str(_summary(line), refresh=False)
-                with ranks.agreed():
-                    if saving:
-                        refuse_broken_weights(self.model, done)
-                        pause = time.perf_counter()
-                        line |= self._look(out, validation) if ranks.is_first() else {}
-                        start += time.perf_counter() - pause
-                    if ranks.is_first():
-                        writer.append(line)
-                    if saving and ranks.is_first():
-                        seconds = time.perf_counter() - start
-                        save_checkpoint(out, self.model, self.optimizer, done, seconds, self.scaler)
-
-    def _skipped(self, done: int) -> dict[str, int]:
+    def skipped(self, done: int) -> dict[str, int]:
         """How many steps of the run overflowed in fp16: Adam counts on the device those that it took."""
         if not self.scaler.is_enabled():
             return {}
         taken = next(iter(self.optimizer.state.values()))["step"]
         return {"skipped_steps": done - int(taken.item())}
 
-    def _look(self, out: Path, validation: Images | None) -> dict[str, float]:
+    def look(self, out: Path, validation: Images | None) -> dict[str, float]:
         """Pictures into the folder, and the figures of the validation images."""
         self.model.eval()
         x = (validation or self.images).float(slice(0, PREVIEWED)).to(self.device)
@@ -247,8 +202,7 @@ def check_size(model: DFCVAE, images: Images) -> None:
         )
 
 
-def _summary(line: dict[str, float]) -> str:
-    return (
-        f"{line['images_per_second']:.0f} images/s, loss {line['loss']:.1f}, "
-        f"kl {line['kl']:.1f} nats, reconstruction {line['reconstruction']:.4g}"
-    )
+def _by_step(series: dict[str, Tensor], device: torch.device) -> list[dict[str, Tensor]]:
+    """What ``MetricsWriter.checked`` has stacked, step by step again."""
+    count = len(next(iter(series.values()), ()))
+    return [{name: values[step].to(device) for name, values in series.items()} for step in range(count)]

@@ -12,18 +12,14 @@ from typing import Any
 
 import torch
 
-from dfcvae import ranks
-from dfcvae.checkpoint import (
-    CHECKPOINT,
-    describe_run,
-    read_config,
-    read_metrics,
-    refuse_other_ranks,
-    refuse_other_settings,
-)
+from dfcvae import loop, ranks
+from dfcvae.checkpoint import has_checkpoint, read_config, read_metrics
+from dfcvae.conditions import describe_run, refuse_other_ranks, refuse_other_settings
 from dfcvae.datasets import Images
 from dfcvae.dfc import DFCVAE
 from dfcvae.hardware import reusing_memory, tuned
+from dfcvae.locks import alone_in
+from dfcvae.memory import telling_what_fits
 from dfcvae.settings import Settings
 from dfcvae.trainer import Trainer, check_size
 
@@ -55,28 +51,37 @@ def train(
     for figures of the same loss.
 
     Raises ValueError for settings that do not fit, or that differ from the folder's; FloatingPointError
-    when the loss is no number, naming steps and term.
+    when the loss is no number or explodes, naming step, term and likely cause; BlockingIOError when another
+    training is under way in the folder. On Ctrl-C the step is finished and saved before KeyboardInterrupt.
 
     In a process that ``torchrun`` started, the ranks train together (``ranks.py``): ``batch_size`` is that
     of all of them, and the first alone reads and writes the folder.
     """
-    trainer = _trainer(model, images, device, settings)
-    out = Path(out)
-    stored = ranks.from_first(lambda: read_config(out) if (out / CHECKPOINT).is_file() else None)
-    trainer.settings = _with_length(trainer, stored)
+    trainer, out = _trainer(model, images, device, settings), Path(out)
     with ranks.agreed():
+        _check_length(trainer.settings)
         if validation is not None:
             check_size(model, validation)
-        config = describe_run(model, images, asdict(trainer.settings), trainer.device)
+    with alone_in(out), telling_what_fits(trainer):
+        stored = ranks.from_first(lambda: read_config(out) if has_checkpoint(out) else None)
+        trainer.settings = _with_length(trainer, stored)
+        config = _agreed_config(trainer, out, stored)
+        with reusing_memory():
+            loop.run(trainer, out, config, validation, progress)
+        return Run(out, model.eval(), config, ranks.from_first(lambda: read_metrics(out)))
+
+
+def _agreed_config(trainer: Trainer, out: Path, stored: dict[str, Any] | None) -> dict[str, Any]:
+    """The first rank's config.json; ValueError where it is not that of the folder, or of all ranks."""
+    with ranks.agreed():
+        config = describe_run(trainer.model, trainer.images, asdict(trainer.settings), trainer.device)
         if stored:
             refuse_other_settings(out, stored, config)
             _warn_of_another_curve(out, stored["training"], config["training"])
-    firsts = ranks.from_first(lambda: _made(out) and config)
+    firsts = ranks.from_first(lambda: config)
     with ranks.agreed():
         refuse_other_ranks(firsts, config)
-    with reusing_memory():
-        trainer.run(out, firsts, validation, progress)
-    return Run(out, model.eval(), firsts, ranks.from_first(lambda: read_metrics(out)))
+    return firsts
 
 
 def _trainer(model: DFCVAE, images: Images, device: str | torch.device, settings: dict[str, Any]) -> Trainer:
@@ -85,14 +90,6 @@ def _trainer(model: DFCVAE, images: Images, device: str | torch.device, settings
     with ranks.agreed():
         chosen, own = Settings(**settings), ranks.own_device(device)
     return Trainer(model, images, chosen, own)
-
-
-def _made(out: Path) -> Path:
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OSError(f"{str(out)!r} cannot be a run folder ({error.strerror}): give another.") from None
-    return out
 
 
 def steps_in(minutes: float, model: DFCVAE, images: Images, device: str = "auto", **settings: Any) -> int:
@@ -123,11 +120,14 @@ def _pace(trainer: Trainer, seconds: float) -> float:
     return steps / (time.perf_counter() - start)
 
 
+def _check_length(chosen: Settings) -> None:
+    if sum(length is not None for length in (chosen.steps, chosen.epochs, chosen.minutes)) != 1:
+        raise ValueError("how long? Give one of steps, epochs or minutes.")
+
+
 def _with_length(trainer: Trainer, stored: dict[str, Any] | None) -> Settings:
     """Settings whose length is a number of steps; a run that goes on keeps the steps of its minutes."""
     chosen = trainer.settings
-    if sum(length is not None for length in (chosen.steps, chosen.epochs, chosen.minutes)) != 1:
-        raise ValueError("how long? Give one of steps, epochs or minutes.")
     steps = chosen.steps
     if chosen.epochs:
         steps = max(1, round(chosen.epochs * trainer.per_epoch))
@@ -144,5 +144,5 @@ def _warn_of_another_curve(out: Path, before: dict[str, Any], now: dict[str, Any
         warnings.warn(
             f"{str(out)!r} was begun for {before['steps']} steps and goes on to {now['steps']}: the cosine "
             "of its learning rate is now that of the longer run, so the result is not that of either.",
-            stacklevel=3,
+            stacklevel=4,
         )

@@ -55,6 +55,8 @@ def test_train_then_evaluate_then_reconstruct_then_sample(trained, here, capsys)
     assert {path.name for path in trained.iterdir()} == {
         "config.json",
         "checkpoint.pt",
+        "checkpoint.previous.pt",
+        ".lock",
         "metrics.jsonl",
         "reconstructions.png",
         "samples.png",

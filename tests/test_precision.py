@@ -90,7 +90,7 @@ def test_steps_that_overflow_are_skipped_counted_and_change_no_weight(
     trainer = Trainer(model.train(), images, Settings(batch_size=8, precision="fp16", steps=30), CPU)
     trainer.step(0)
     assert all(new.equal(old) for new, old in zip(model.parameters(), before, strict=True))
-    assert trainer.scaler.get_scale() == 2.0**16 and trainer._skipped(1) == {"skipped_steps": 1}
+    assert trainer.scaler.get_scale() == 2.0**16 and trainer.skipped(1) == {"skipped_steps": 1}
 
     run = train(build("pixel", vgg_file), images, tmp_path, steps=30, log_every=10, **QUICK)
     skipped = [line["skipped_steps"] for line in run.metrics]

@@ -273,14 +273,14 @@ def test_interrupted_run_has_the_figures_of_an_uninterrupted_one(
     assert figures[0] == figures[1]
 
 
-def test_interrupted_before_the_first_checkpoint_starts_anew(build, images, tmp_path, monkeypatch):
+def test_interrupted_before_the_first_preview_goes_on_from_step_1(build, images, tmp_path, monkeypatch):
     options = {"steps": 6, "preview_every": 5, "log_every": 1} | QUICK
     with monkeypatch.context() as patch:
         interrupt_in(patch, 3)
         with pytest.raises(PowerCut):
             train(build(), images, tmp_path / "cut", **options)
-    assert not (tmp_path / "cut" / "checkpoint.pt").exists()
-    resumed = train(build(), images, tmp_path / "cut", **options)
+    assert read_checkpoint(tmp_path / "cut")["step"] == 1
+    resumed = train(build(seed=99), images, tmp_path / "cut", **options)
     whole = train(build(), images, tmp_path / "whole", **options)
     assert same(dict(whole.model.state_dict()), dict(resumed.model.state_dict()))
     assert [line["step"] for line in resumed.metrics] == [1, 2, 3, 4, 5, 6]
@@ -384,6 +384,7 @@ def test_a_checkpoint_of_another_network_is_told_in_one_sentence(build, images, 
 def test_run_folder_holds_what_the_design_says(build, images, others, tmp_path):
     run = train(build("vae-123"), images, tmp_path / "deep" / "run", steps=5, validation=others, **QUICK)
     names = {"config.json", "checkpoint.pt", "metrics.jsonl", "reconstructions.png", "samples.png"}
+    names |= {"checkpoint.previous.pt", ".lock"}
     assert {path.name for path in run.out.iterdir()} == names  # and no half-written file beside them
     for picture in ("reconstructions.png", "samples.png"):
         opened = Image.open(run.out / picture)
@@ -501,7 +502,7 @@ def test_a_loss_that_is_no_number_stops_the_run_and_spoils_no_checkpoint(
 ):
     """Steps 6 and 7 give NaN; a checkpoint is due at 8, a line only at 10."""
     broken_from(monkeypatch, 5)
-    with pytest.raises(FloatingPointError, match="kl is no number between steps 4 and 8"):
+    with pytest.raises(FloatingPointError, match="step 6: kl is nan, which is no number"):
         train(build(), images, tmp_path, steps=20, preview_every=4, log_every=10, **QUICK)
     state = read_checkpoint(tmp_path)
     assert all(tensor.isfinite().all() for tensor in state["model"].values()), "the checkpoint holds NaN"
@@ -534,7 +535,7 @@ def test_counters_of_another_machine_go_where_this_machine_keeps_them(build, ima
         moments["step"] = moments["step"].double()  # only what goes to the parameter's device becomes float32
     torch.save(state, tmp_path / "checkpoint.pt")
     trainer = Trainer(build(), images, Settings(batch_size=8, steps=4), torch.device("cpu"))
-    trainer._resume(tmp_path)
+    trainer.resume(tmp_path)
     assert all(group["fused"] for group in trainer.optimizer.param_groups)
     for moments in trainer.optimizer.state.values():
         assert moments["step"].dtype == torch.float32 and moments["step"].item() == 2
@@ -575,7 +576,7 @@ def test_moments_lie_like_their_weights_after_another_machine(build, images, tmp
     train(build(), images, tmp_path, steps=2, **QUICK)  # channels last
     monkeypatch.setattr("dfcvae.trainer.layout", lambda *_: torch.contiguous_format)
     trainer = Trainer(build(seed=9), images, Settings(batch_size=8, steps=4), torch.device("cpu"))
-    trainer._resume(tmp_path)
+    trainer.resume(tmp_path)
     saved = read_checkpoint(tmp_path)["optimizer"]["state"]
     for index, (parameter, moments) in enumerate(trainer.optimizer.state.items()):
         for name in ("exp_avg", "exp_avg_sq"):

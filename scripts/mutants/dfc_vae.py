@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from dfcvae.trainer import Position
 from mutants.ways import (
     Checks,
     Mutant,
@@ -39,10 +40,10 @@ def phase_ignored(add: Callable) -> Callable:
 def moments_forgotten(resume: Callable) -> Callable:
     """The optimizer begins anew."""
 
-    def broken(self, out: Path) -> tuple[int, float]:
-        first, before = resume(self, out)
+    def broken(self, out: Path) -> Position:
+        position = resume(self, out)
         self.optimizer.state.clear()
-        return first, before
+        return position
 
     return broken
 
@@ -84,7 +85,7 @@ CHECKS: Checks = {
         Mutant("dfcvae.evaluation:OctaveSpectrum.add", "the phase ignored", phase_ignored),
     ],
     "resume": [
-        Mutant("dfcvae.trainer:Trainer._resume", "the optimizer's moments forgotten", moments_forgotten),
+        Mutant("dfcvae.trainer:Trainer.resume", "the optimizer's moments forgotten", moments_forgotten),
         Mutant("dfcvae.trainer:Trainer.random", "one stream that runs on", one_stream_that_runs_on),
     ],
 }

@@ -1,0 +1,96 @@
+"""Power cuts while a checkpoint is written: ``python tests/faults.py COUNT FOLDER`` prints a JSON line each.
+
+A process is forked for each cut and dies there: in the middle of the file, at a random byte (the system ends
+it when a file passes its limit), or before or after one of the calls that make a checkpoint last.
+"""
+
+import json
+import os
+import random
+import resource
+import shutil
+import signal
+import sys
+import warnings
+from pathlib import Path
+
+import torch
+from tiny_run import same
+
+from dfcvae.checkpoint import read_checkpoint, save_checkpoint
+
+CALLS = ("write", "fsync", "link", "replace", "rename without links", "open")
+LEFT = {"checkpoint.pt", "checkpoint.previous.pt"}
+
+
+def model_of(step: int) -> torch.nn.Module:
+    torch.manual_seed(step)
+    return torch.nn.Sequential(torch.nn.Linear(50, 40), torch.nn.Linear(40, 30))
+
+
+def save(out: Path, step: int) -> None:
+    model = model_of(step)
+    save_checkpoint(out, model, torch.optim.Adam(model.parameters()), step, seconds=1.0)
+
+
+def dying(function, call: int, after: bool):
+    """``function`` that ends the process at its call of that number, before or after its work."""
+    calls = iter(range(10_000))
+
+    def deadly(*arguments, **options):
+        mine = next(calls) == call
+        if mine and not after:
+            os._exit(1)
+        result = function(*arguments, **options)
+        if mine:
+            os._exit(1)
+        return result
+
+    return deadly
+
+
+def no_links(*_):
+    raise OSError("this file system has no links")
+
+
+def cut(out: Path, kind: str, call: int, after: bool, byte: int) -> int:
+    """Save step 3 in a process that dies on the way. Returns its exit status; 0: it had nothing to die of."""
+    child = os.fork()
+    if child:
+        return os.waitpid(child, 0)[1]
+    if kind == "write":
+        signal.signal(signal.SIGXFSZ, signal.SIG_DFL)  # which Python ignores
+        resource.setrlimit(resource.RLIMIT_FSIZE, (byte, byte))
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    elif kind == "rename without links":
+        os.link, os.replace = no_links, dying(os.replace, call, after)
+    else:
+        setattr(os, kind, dying(getattr(os, kind), call, after))
+    save(out, 3)
+    os._exit(0)
+
+
+def outcome(template: Path, out: Path, moments: random.Random) -> dict:
+    shutil.copytree(template, out)
+    size = (out / "checkpoint.pt").stat().st_size
+    fault = {"kind": moments.choice(CALLS), "call": moments.randrange(2), "after": moments.random() < 0.5}
+    fault["byte"] = moments.randrange(size)
+    died = cut(out, **fault) != 0
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        state = read_checkpoint(out)
+    whole = same(state["model"], dict(model_of(state["step"]).state_dict()))
+    save(out, 4)
+    tidy = {path.name for path in out.iterdir()} == LEFT and read_checkpoint(out)["step"] == 4
+    shutil.rmtree(out)
+    return fault | {"died": died, "step": state["step"], "whole": whole, "tidy": tidy, "told": len(told)}
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    folder, moments = Path(sys.argv[2]), random.Random(0)
+    (folder / "template").mkdir(parents=True)
+    for step in (1, 2):
+        save(folder / "template", step)
+    for number in range(int(sys.argv[1])):
+        print(json.dumps(outcome(folder / "template", folder / str(number), moments)))
