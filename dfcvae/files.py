@@ -45,10 +45,15 @@ def write_whole(path: Path, write: Callable[[Path], object], previous: Path | No
             part.unlink(missing_ok=True)
         if not isinstance(error, (OSError, RuntimeError)):  # torch.save raises RuntimeError on a full disk
             raise
-        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
-        raise OSError(
-            f"{str(path)!r} could not be written ({reason}): is its folder there, and room on the disk?"
-        ) from None
+        raise could_not_write(path, error) from None
+
+
+def could_not_write(path: Path, error: Exception) -> OSError:
+    """What to raise in place of what the system or torch says of a disk that is full, or gone."""
+    reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+    return OSError(
+        f"{str(path)!r} could not be written ({reason}): is its folder there, and room on the disk?"
+    )
 
 
 def _keep(path: Path, previous: Path) -> None:

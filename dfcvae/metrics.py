@@ -18,7 +18,7 @@ from torch import Tensor
 
 from dfcvae import ranks
 from dfcvae.checkpoint import METRICS, read_metrics
-from dfcvae.files import flush
+from dfcvae.files import could_not_write, flush
 from dfcvae.settings import Settings
 
 FAR, LASTING = 100.0, 10  # times the first step's loss; steps in a row
@@ -103,10 +103,13 @@ class MetricsWriter:
 
     def append(self, line: dict[str, float], durable: bool) -> None:
         """durable: on the disk before a checkpoint is, which would else be of a later step than the lines."""
-        with self.path.open("ab") as file:
-            file.write((json.dumps(line) + "\n").encode())
-            if durable:
-                flush(file)
+        try:
+            with self.path.open("ab") as file:
+                file.write((json.dumps(line) + "\n").encode())
+                if durable:
+                    flush(file)
+        except OSError as error:
+            raise could_not_write(self.path, error) from None
 
 
 def _first_broken(series: dict[str, Tensor]) -> tuple[int, str]:

@@ -12,7 +12,7 @@ from dfcvae import DFCVAE, Images, train
 from dfcvae.checkpoint import has_checkpoint, read_checkpoint, read_metrics
 from dfcvae.training import Run
 
-STEPS, EVERY = 120, 4
+STEPS, EVERY = 48, 4
 CLOCKS = {"seconds", "images_per_second"}
 PICTURES = ("reconstructions.png", "samples.png")
 
