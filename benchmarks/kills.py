@@ -23,7 +23,10 @@ import tiny_run  # noqa: E402  (stands among the tests)
 
 def kills(count: int, folder: Path) -> None:
     start = time.perf_counter()
-    told = tiny_run.kills(count, folder)
+    told = []
+    for kill in tiny_run.kills(count, folder):
+        told.append(kill)
+        print(kill, file=sys.stderr, flush=True)
     lost = [kill["done"] - kill["saved"] for kill in told]
     stages = {
         "before the first checkpoint": sum(kill["saved"] == 0 for kill in told),
@@ -52,5 +55,5 @@ def cuts(count: int, folder: Path) -> None:
 if __name__ == "__main__":
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 100
     with tempfile.TemporaryDirectory() as folder:
-        cuts(count, Path(folder) / "cuts")
+        cuts(6 * count, Path(folder) / "cuts")  # of six kinds
         kills(count, Path(folder))

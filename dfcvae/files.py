@@ -51,6 +51,8 @@ def write_whole(path: Path, write: Callable[[Path], object], previous: Path | No
 def could_not_write(path: Path, error: Exception) -> OSError:
     """What to raise in place of what the system or torch says of a disk that is full, or gone."""
     reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+    if "enforce fail" in reason:  # how torch says that fewer bytes are there than it has written
+        reason = "not all of it was taken"
     return OSError(
         f"{str(path)!r} could not be written ({reason}): is its folder there, and room on the disk?"
     )

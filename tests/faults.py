@@ -70,11 +70,12 @@ def cut(out: Path, kind: str, call: int, after: bool, byte: int) -> int:
     os._exit(0)
 
 
-def outcome(template: Path, out: Path, moments: random.Random) -> dict:
+def outcome(template: Path, out: Path, number: int, byte: float) -> dict:
+    """Each kind of cut in turn, at its first and second call, before and after; byte: a share of the file."""
     shutil.copytree(template, out)
     size = (out / "checkpoint.pt").stat().st_size
-    fault = {"kind": moments.choice(CALLS), "call": moments.randrange(2), "after": moments.random() < 0.5}
-    fault["byte"] = moments.randrange(size)
+    number, kind = divmod(number, len(CALLS))
+    fault = {"kind": CALLS[kind], "call": number % 2, "after": number // 2 % 2 == 1, "byte": int(byte * size)}
     died = cut(out, **fault) != 0
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
@@ -93,4 +94,4 @@ if __name__ == "__main__":
     for step in (1, 2):
         save(folder / "template", step)
     for number in range(int(sys.argv[1])):
-        print(json.dumps(outcome(folder / "template", folder / str(number), moments)))
+        print(json.dumps(outcome(folder / "template", folder / str(number), number, moments.random())))

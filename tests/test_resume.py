@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import warnings
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -59,7 +60,7 @@ def before_step(monkeypatch, step: int, act) -> None:
 # --- kills, power cuts, torn files
 
 
-def check_kills(told: list[dict]) -> None:
+def check_kills(told: Iterable[dict]) -> None:
     for kill in told:
         assert kill["same"], kill
         assert kill["done"] - kill["saved"] <= tiny_run.EVERY, kill
@@ -76,15 +77,16 @@ def test_runs_killed_at_random_moments_end_like_one_that_nobody_killed(tmp_path)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="a process is forked for each power cut")
-@pytest.mark.parametrize("count", [20, pytest.param(100, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [24, pytest.param(100, marks=pytest.mark.slow)])
 def test_a_power_cut_while_saving_leaves_a_whole_checkpoint(tmp_path, count):
     command = [sys.executable, "-W", "ignore::DeprecationWarning", TESTS / "faults.py", str(count), tmp_path]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     cuts = [json.loads(line) for line in done.stdout.splitlines()]
-    assert len(cuts) == count and sum(cut["died"] for cut in cuts) > count / 2
+    assert len(cuts) == count
     for cut in cuts:
         assert cut["whole"] and cut["tidy"], cut
+        assert cut["died"] or cut["kind"] in ("link", "open") and cut["call"] == 1, cut  # called once only
         assert cut["step"] in ((2, 3) if cut["kind"] != "write" else (2,)), cut
         between = (cut["call"], cut["after"]) in ((0, True), (1, False))
         between = between and cut["kind"] == "rename without links"
@@ -117,10 +119,11 @@ def test_a_torn_checkpoint_is_told_and_the_one_before_it_goes_on(whole, tmp_path
         assert load_run(tmp_path) is not None
     assert (tmp_path / "checkpoint.previous.pt").read_bytes() == good["checkpoint.previous.pt"]
     with pytest.warns(UserWarning, match="of step 4, is used"):
-        go_on(tmp_path, seed=99, **SHORT)
-    assert same_runs(whole, tmp_path)
+        go_on(tmp_path, seed=99, **(SHORT | {"steps": 8}))
     previous = torch.load(tmp_path / "checkpoint.previous.pt", weights_only=True)
-    assert previous["step"] == 8, "the torn one has been kept as the one before"
+    assert previous["step"] == 4, "the torn one has been kept as the one before"
+    go_on(tmp_path, seed=99, **SHORT)
+    assert same_runs(whole, tmp_path)
 
 
 def read_checkpoint_quietly(out: Path) -> dict:

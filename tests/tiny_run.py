@@ -4,6 +4,7 @@ import random
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -58,8 +59,8 @@ def same_runs(one: Path, other: Path) -> bool:
     )
 
 
-def kills(count: int, folder: Path, seed: int = 0) -> list[dict]:
-    """Kill a process as often, at moments drawn from its whole life, and go on from each; one line a kill.
+def kills(count: int, folder: Path, seed: int = 0) -> Iterator[dict]:
+    """Kill a process as often, at moments drawn from its whole life, and go on from each.
 
     Of each: seconds that it lived, steps that its metrics tell, the step gone on from, whether the end is
     that of a run that nobody killed.
@@ -67,7 +68,7 @@ def kills(count: int, folder: Path, seed: int = 0) -> list[dict]:
     command, moments = [sys.executable, __file__], random.Random(seed)
     began = time.perf_counter()
     subprocess.run([*command, str(folder / "whole")], check=True)
-    life, told = time.perf_counter() - began, []
+    life = time.perf_counter() - began
     for number in range(count):
         out, seconds = folder / f"killed-{number}", moments.uniform(0, life)
         process = subprocess.Popen([*command, str(out)], stderr=subprocess.DEVNULL)
@@ -79,10 +80,7 @@ def kills(count: int, folder: Path, seed: int = 0) -> list[dict]:
         done = max((line["step"] for line in read_metrics(out)), default=0)
         saved = read_checkpoint(out)["step"] if has_checkpoint(out) else 0
         go_on(out, seed=99 if saved else 1)  # other weights to begin with: those of the folder count
-        told.append(
-            {"seconds": seconds, "done": done, "saved": saved, "same": same_runs(folder / "whole", out)}
-        )
-    return told
+        yield {"seconds": seconds, "done": done, "saved": saved, "same": same_runs(folder / "whole", out)}
 
 
 if __name__ == "__main__":
