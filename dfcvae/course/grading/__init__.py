@@ -17,6 +17,8 @@ from typing import Any
 
 import torch
 
+from dfcvae.course.grading.award import award as award
+
 PUBLIC = "public"  # the secret of the variant that the repository carries
 
 # Points, and what must be true for them; an exception means that it is not.
@@ -60,7 +62,7 @@ class Poisoned(Exception):
 
 
 def points(answers: Mapping[str, Any], task: Task, deal: Deal) -> float:
-    """What the answers are worth in one task: 0 to ``task.points``. What they print or raise costs nothing."""
+    """What the answers are worth in one task: 0 to ``task.points``. Prints and exceptions cost nothing."""
     earned = 0.0
     try:
         with poisoned(task.poisoned):
