@@ -154,12 +154,6 @@ def classroom(options: argparse.Namespace) -> None:
     run(options)
 
 
-def classroom(options: argparse.Namespace) -> None:
-    from dfcvae.course.classroom.command import run
-
-    run(options)
-
-
 def _load(options: argparse.Namespace, split: str):
     from dfcvae import load
 
