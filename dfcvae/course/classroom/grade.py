@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
+import sys
+import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -37,6 +40,7 @@ def grade(
     start = time.monotonic()
     releases = course.release_notebooks()
     folder = Path(submitted).resolve() if submitted else course.folder / "submitted"
+    _check_hideable(folder)
     collected = collect(folder, releases, course.ids())
     lines = list(collected.told)
     if not sandbox.isolated():
@@ -54,7 +58,9 @@ def grade(
 
     with ThreadPoolExecutor(max(1, available_threads())) as pool:
         list(pool.map(sandboxed, jobs))
-    lines += _with_nbgrader(course, collected.submissions, {(j.student, j.problem_set) for j, _ in jobs})
+    lines += _with_nbgrader(
+        course, collected.submissions, {(one.student, one.problem_set) for one, _ in jobs}
+    )
     scores, most, more = _gradebook(course, collected.submissions)
     lines += more + export(course, scores, most)
     lines.append(
@@ -65,6 +71,16 @@ def grade(
     for line in lines:
         say(line)
     return report
+
+
+def _check_hideable(folder: Path) -> None:
+    """Raise ValueError for a folder that the sandbox cannot hide, since what runs in it lies there."""
+    for needed in (ROOT / "dfcvae", Path(sys.prefix), Path(sys.base_prefix), Path(tempfile.gettempdir())):
+        if needed.resolve().is_relative_to(folder):
+            raise ValueError(
+                f"{folder} holds {needed}, and students' code must not read what others handed in: put the "
+                "notebooks into a folder of their own."
+            )
 
 
 def _prepare(
@@ -133,6 +149,9 @@ def _with_nbgrader(course: Course, submissions: list[Submission], fresh: set[tup
         students = {student for student, of in fresh if of == name}
         for student in students:
             _forget(course.folder / "autograded" / student / name)
+        students |= {
+            one.student for one in submissions if one.problem_set == name and _is_waiting(course, one)
+        }
         if students:
             others = f"--CourseDirectory.student_id_exclude={','.join(sorted(everybody - students))}"
             nbgrader(course, "autograde", name, "--create", others)
@@ -140,11 +159,18 @@ def _with_nbgrader(course: Course, submissions: list[Submission], fresh: set[tup
     return [f"feedback: {course.folder / 'feedback'}{os.sep}STUDENT{os.sep}SET"] if graded else []
 
 
+def _is_waiting(course: Course, one: Submission) -> bool:
+    """Whether the sandbox has points that nbgrader has not, since somebody stopped the command in between."""
+    there = (course.folder / "autograded" / one.student / one.problem_set).is_dir()
+    return not there and record.load(course.folder, one.student, one.problem_set) is not None
+
+
 def _forget(folder: Path) -> None:
-    """Of a submission that changed; nbgrader would keep what it has. Its files are read-only."""
-    for path in sorted(folder.rglob("*"), reverse=True) if folder.is_dir() else []:
-        path.chmod(0o700)
-        path.rmdir() if path.is_dir() else path.unlink()
+    """Of a submission that changed; nbgrader would keep what it has, and writes it read-only."""
+    if folder.is_dir():
+        for path in (folder, *folder.rglob("*")):
+            path.chmod(0o700)
+        shutil.rmtree(folder)
 
 
 def _gradebook(course: Course, submissions: list[Submission]) -> tuple[dict, dict, list[str]]:
