@@ -5,8 +5,8 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
+from dfcvae.course.classroom import tool
 from dfcvae.course.classroom.course import Course
-from dfcvae.course.classroom.release import nbgrader
 
 Scores = dict[str, dict[str, float]]  # student -> set -> points
 
@@ -19,7 +19,7 @@ def export(course: Course, scores: Scores, most: dict[str, float]) -> list[str]:
     """
     reports = course.folder / "reports"
     reports.mkdir(exist_ok=True)
-    nbgrader(course, "export", "--to", str(reports / "grades.csv"))
+    tool.export(course, reports / "grades.csv")
     ids = course.ids()
     canvas(reports / "canvas.csv", scores, most, ids)
     moodle(reports / "moodle.csv", scores, most, ids)

@@ -14,11 +14,10 @@ from pathlib import Path
 import nbformat
 from nbformat import NotebookNode
 
-from dfcvae.course.classroom import cells, guard, record, sandbox
+from dfcvae.course.classroom import cells, guard, record, sandbox, tool
 from dfcvae.course.classroom.collect import Submission, collect
 from dfcvae.course.classroom.course import ROOT, Course
 from dfcvae.course.classroom.export import export
-from dfcvae.course.classroom.release import nbgrader
 from dfcvae.course.classroom.restore import found_by, restore
 from dfcvae.hardware import available_threads
 
@@ -153,9 +152,8 @@ def _with_nbgrader(course: Course, submissions: list[Submission], fresh: set[tup
             one.student for one in submissions if one.problem_set == name and _is_waiting(course, one)
         }
         if students:
-            others = f"--CourseDirectory.student_id_exclude={','.join(sorted(everybody - students))}"
-            nbgrader(course, "autograde", name, "--create", others)
-        nbgrader(course, "generate_feedback", name, "--force")
+            tool.autograde(course, name, sorted(everybody - students))
+        tool.generate_feedback(course, name)
     return [f"feedback: {course.folder / 'feedback'}{os.sep}STUDENT{os.sep}SET"] if graded else []
 
 
@@ -175,12 +173,10 @@ def _forget(folder: Path) -> None:
 
 def _gradebook(course: Course, submissions: list[Submission]) -> tuple[dict, dict, list[str]]:
     """(student -> set -> points, set -> possible points, what to look at). The sandbox's numbers stand."""
-    from nbgrader.api import Gradebook
-
     scores: dict[str, dict[str, float]] = {}
     most: dict[str, float] = {}
     lines, waiting = [], 0
-    with Gradebook(f"sqlite:///{course.folder / 'gradebook.db'}") as book:
+    with tool.gradebook(course) as book:
         for one in submissions:
             about = f"{one.student}, {one.problem_set}"
             found = record.load(course.folder, one.student, one.problem_set)

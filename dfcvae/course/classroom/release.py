@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
 import nbformat
 
-from dfcvae.course.classroom import cells
-from dfcvae.course.classroom.course import ASSIGNMENTS, ROOT, Course, hidden_tests, new
+from dfcvae.course.classroom import cells, tool
+from dfcvae.course.classroom.course import ASSIGNMENTS, Course, hidden_tests, new
 from dfcvae.course.grading import PUBLIC
 
 NEVER = ("BEGIN SOLUTION", "END SOLUTION", "MARK SCHEME", "HIDDEN TESTS")
@@ -31,7 +28,7 @@ def release(course: Course) -> list[str]:
     for name in course.sets:
         source = cells.read(course.folder / "source" / name / f"{name}.ipynb")
         check_points(course, source)
-        nbgrader(course, "generate_assignment", name, "--create", "--force")
+        tool.generate_assignment(course, name)
         released = cells.read(course.released(name))
         leaks = leaked(source, released)
         if leaks:
@@ -66,27 +63,6 @@ def leaked(source: nbformat.NotebookNode, released: nbformat.NotebookNode) -> li
             if len(line) >= LONG and json.dumps(line, ensure_ascii=False)[1:-1] in text:
                 found.append(f"{cells.grade_id(cell)}: {line[:60]}")
     return found
-
-
-def nbgrader(course: Course, *arguments: str) -> str:
-    """Run nbgrader in the course folder; returns what it logged. Raises ValueError where it fails."""
-    # nbgrader looks for "alembic" on the PATH, where an environment that is not activated has it not.
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
-    python_path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
-    done = subprocess.run(
-        [sys.executable, "-m", "nbgrader", *arguments],
-        cwd=course.folder,
-        env=os.environ | {"PATH": path, "PYTHONPATH": python_path},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        if "No module named nbgrader" in done.stderr:
-            raise ValueError('nbgrader is not installed: pip install -e ".[teach]"')
-        errors = [line for line in done.stderr.splitlines() if "ERROR" in line or "Error" in line]
-        raise ValueError(f"nbgrader {arguments[0]} failed: {' '.join(errors)[-1500:] or done.stderr[-1500:]}")
-    return done.stderr
 
 
 def public(assignments: Path = ASSIGNMENTS, check: bool = False) -> list[str]:

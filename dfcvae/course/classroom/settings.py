@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import nbformat
 from nbformat import NotebookNode
 from nbgrader.converters.autograde import Autograde
 from nbgrader.converters.generate_assignment import GenerateAssignment
@@ -63,7 +64,7 @@ def show(cell: NotebookNode, found: dict) -> None:
     if cells.is_test(cell) and name in found["points"]:
         value = {"text/plain": repr(float(found["points"][name]))}
         outputs = [{"output_type": "execute_result", "data": value, "metadata": {}, "execution_count": None}]
-    cell.outputs = [NotebookNode(output) for output in outputs]
+    cell.outputs = nbformat.from_dict(outputs)
 
 
 def configure(config, folder: Path) -> None:

@@ -12,9 +12,11 @@ from dfcvae.course.classroom.course import ASSIGNMENTS, ROOT
 
 PAGE = ROOT / "docs" / "teaching.md"
 PLACE = re.compile(r"(?s)(<!-- table -->\n).*?(<!-- /table -->)")
-TASK = re.compile(r"^### (.+?) · (\d+(?:\.\d+)?) points? · (\d+) minutes?\b", re.MULTILINE)
+HEADING = re.compile(r"^#{2,3} (.+?)(?: · (\d+(?:\.\d+)?) points?)?(?: · (\d+) minutes?\b.*)?$", re.MULTILINE)
 TITLE = re.compile(r"^# (.+)$", re.MULTILINE)
-OBJECTIVES = re.compile(r"(?ims)^[*#\s]*objectives\b[^\n]*\n+((?:[-*] .+?\n(?:  .+?\n)*)+)")
+OBJECTIVES = re.compile(
+    r"(?m)^(?:\*\*After this set\*\*|[*#\s]*Objectives\b)[^\n]*\n+((?:[-*] .+\n(?:  .+\n)*)+)"
+)
 BULLET = re.compile(r"^[-*] ((?:.+\n?)(?:  .+\n?)*)", re.MULTILINE)
 
 
@@ -29,18 +31,18 @@ def table(assignments: Path = ASSIGNMENTS) -> str:
 
 
 def _section(name: str, text: str, notebook: NotebookNode) -> str:
-    rows = TASK.findall(text)
-    told, total = sum(float(points) for _, points, _ in rows), _points(notebook)
+    rows = [row for row in HEADING.findall(text) if row[1] or row[2]]
+    told, total = sum(float(points or 0) for _, points, _ in rows), _points(notebook)
     if told != total:
         raise ValueError(
             f"{name}: the headings give {told:g} points and the cells {total:g}: a heading reads "
             "'### Task 1 · What · 6 points · 15 minutes', with all points of the task, text included."
         )
-    minutes = sum(int(minutes) for _, _, minutes in rows)
+    minutes = sum(int(minutes or 0) for _, _, minutes in rows)
     lines = [f"### {TITLE.search(text)[1]} (`{name}`): {total:g} points, {minutes} minutes", ""]
     objectives = OBJECTIVES.search(text)
     for bullet in BULLET.findall(objectives[1]) if objectives else []:
-        lines.append("- " + " ".join(bullet.split()))
+        lines.append("- " + " ".join(bullet.split()).rstrip(",.;"))
     lines += ["", "| task | points | minutes |", "| --- | ---: | ---: |"]
     lines += [f"| {what} | {points} | {minutes} |" for what, points, minutes in rows]
     return "\n".join(lines) + "\n"

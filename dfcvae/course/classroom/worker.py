@@ -60,7 +60,7 @@ def main() -> None:
     for cell in order["cells"]:
         line.tell(begins=cell["id"])
         line.tell(cell=cell["id"], outputs=_run(shell, shown, cell["source"], order["cell_seconds"]))
-    changed = kept.put_back()
+    before = [f"a cell changed {what}, which was put back" for what in kept.put_back()]
     answers = dict(shell.user_ns)
     line.tell(ran=True)
 
@@ -70,15 +70,15 @@ def main() -> None:
     for name, task in order["tasks"]:
         line.tell(begins=f"{name}.{task}")
         torch.manual_seed(deal.seed(name, task, "global"))
-        start = clock()
-        with _silence(), _alarm(order["task_seconds"]) as late:
+        start, earned = clock(), 0.0
+        with _silence(), _alarm(order["task_seconds"]) as late, contextlib.suppress(SystemExit):
             earned = points(answers, tests[name][task], deal)
-        changed += kept.put_back()
-        fooling = [f"changed {what}" for what in changed] + guard.disguised(shell.user_module.__name__)
+        fooling = [f"changed {what} during the tests" for what in kept.put_back()]
+        fooling += guard.disguised(shell.user_module.__name__)
         earned = 0.0 if late or fooling else earned
-        result = {"late": bool(late), "seconds": clock() - start, "fooling": fooling}
+        result = {"late": bool(late), "seconds": clock() - start, "fooling": before + fooling}
         line.tell(task=[name, task], token=token, points=earned, **result)
-        changed = []
+        before = []
     line.tell(done=token)
     os._exit(0)  # threads of the student's do not keep us
 
