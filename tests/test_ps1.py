@@ -135,6 +135,28 @@ def test_self_checks_find_right_answers_right_and_name_six_mistakes(task, capsys
     assert len(named) >= 6
 
 
+@pytest.mark.parametrize(
+    ("task", "name", "words"),
+    [
+        ("draw_z", "std = exp(log_var)", "that is a variance"),
+        ("draw_z", "rand for randn", "looks uniform"),
+        ("draw_z", "one epsilon a batch", "one epsilon serves the whole batch"),
+        ("draw_z", "broken gradient (.data)", "no gradient arrives at mu"),
+        ("kl_normal", "averages over latents", "averaged over latents: sum them"),
+        ("kl_normal", "sums the batch", "summed over pictures"),
+        ("kl_normal", "drops 1/2", "a factor of 1/2 is dropped"),
+        ("kl_normal", "flips the sign", "wrong sign"),
+        ("kl_normal", "bits for nats", "in bits"),
+        ("kl_from_draws", "without log q", "log q looks left out"),
+        ("elbo", "mean pixels with summed KL", "pixels look averaged and the KL summed"),
+        ("decoder", "tiles in place of repeated pixels", "repeat each pixel"),
+        ("train_vae", "std = exp(log_var)", "exp(log_var) looks used as standard deviation"),
+    ],
+)
+def test_self_checks_name_the_mistake(task, name, words, capsys):
+    assert words in self_check(task, defined(ANSWERS.WRONG[task][name]), capsys)
+
+
 def test_a_self_check_says_what_an_exception_was_and_what_was_given(capsys):
     names = defined("def kl_normal(mu, log_var, m, s):\n    return (mu @ m.view(2, 2)).sum()\n")
     line = self_check("kl_normal", names, capsys)

@@ -18,7 +18,7 @@ RIGHT = {
     "kl": "def kl(mu, log_var):\n    return (mu**2 + log_var.exp() - 1 - log_var).sum(1).mean() / 2",
 }
 WRONG = {
-    "mean-square": "def mean_square(x):\n    return x.mean()",
+    "mean-square": "def mean_square(x):\n    return x + 9",
     "kl": "def kl(mu, log_var):\n    return mu",
 }
 LIMITS = sandbox.Limits(cell=3, task=3, whole=90, memory_mb=2048)
@@ -110,7 +110,7 @@ def test_a_result_that_compares_as_it_pleases_earns_nothing():
         ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", ""),
         ("import ctypes; ctypes.string_at(0)", "ended the process"),
         (
-            "while True:\n        try:\n            while True: pass\n        except BaseException: pass",
+            "import time\n    while True:\n        try: time.sleep(1)\n        except BaseException: pass",
             "took too",
         ),
         ("import time; time.sleep(1000)", "was stopped"),

@@ -186,12 +186,10 @@ def normalise(x, card):
         "along the width": changed(NORMALISE, ("[None, :, None, None]", "")),
         "the package's": """
 def normalise(x, card):
-    flip = card["order"] == "BGR"
-    white, mean, std = card["white"], card["mean"], card["std"]
-    vgg = dfcvae.VGGFeatures(
-        layers=["relu1_1"], weights="random", mean=[m / white for m in mean], std=[s / white for s in std]
-    )
-    return vgg.normalise(x.flip(1) if flip else x)
+    vgg = dfcvae.VGGFeatures(layers=["relu1_1"], weights="mini")
+    vgg.mean = torch.tensor(card["mean"]).view(3, 1, 1) / card["white"]
+    vgg.std = torch.tensor(card["std"]).view(3, 1, 1) / card["white"]
+    return vgg.normalise(x.flip(1) if card["order"] == "BGR" else x)
 """,
     },
     "name_layers": {

@@ -36,7 +36,7 @@ def matched_vector(answers: Answers, deal: Deal) -> Iterator[Check]:
     mu = has[:, None] * move + company * other
     yield 2, lambda: near(matched(mu, has, company), move)
 
-    uneven = has[:, None] * (1 + 2 * company) * move  # with company the attribute moves three times as far
+    uneven = mu + 2 * has[:, None] * company * move  # with company the attribute moves three times as far
     yield 2, lambda: near(matched(uneven, has, company), _matched(uneven, has, company))
 
     has2, company2, move2, other2 = ps3_cases.population(deal, 2, columns=2, n=240)
