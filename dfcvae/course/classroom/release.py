@@ -53,14 +53,18 @@ def check_points(course: Course, source: nbformat.NotebookNode) -> None:
 
 
 def leaked(source: nbformat.NotebookNode, released: nbformat.NotebookNode) -> list[str]:
-    """Forbidden words, and lines of solutions, model answers and marking guides that the release has."""
+    """Forbidden words, and lines of solutions, model answers and marking guides that the release has.
+
+    A line that the source also gives away outside of them, such as ``optimizer.step()``, is no secret.
+    """
     text = json.dumps(released, ensure_ascii=False)
+    given = "\n".join(SOLUTION.sub("", cell.source) for cell in source.cells if not cells.is_written(cell))
     found = [word for word in NEVER if word in text]
     for cell in cells.answers(source):
         parts = [cell.source] if cells.is_written(cell) else SOLUTION.findall(cell.source)
         for line in "\n".join(parts).splitlines():
             line = line.strip()
-            if len(line) >= LONG and json.dumps(line, ensure_ascii=False)[1:-1] in text:
+            if len(line) >= LONG and line not in given and json.dumps(line, ensure_ascii=False)[1:-1] in text:
                 found.append(f"{cells.grade_id(cell)}: {line[:60]}")
     return found
 
