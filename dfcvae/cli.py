@@ -1,4 +1,4 @@
-"""The command ``dfcvae``: train, evaluate, reproduce, reconstruct, sample, prepare, doctor, badges."""
+"""The command ``dfcvae``: training, evaluation, pictures, data, the course and its classroom."""
 
 from __future__ import annotations
 
@@ -148,7 +148,28 @@ def _parser() -> argparse.ArgumentParser:
     badges.add_argument("--repo", metavar="OWNER/NAME", help="the address; it is written to pyproject.toml")
     badges.add_argument("--branch", help="the branch that Colab opens; it is written to pyproject.toml")
     badges.add_argument("--check", action="store_true", help="change nothing; fail if one points elsewhere")
+
+    classroom = command("classroom", commands.classroom, "problem sets for a class, graded by nbgrader")
+    _add_classroom(classroom)
     return parser
+
+
+def _add_classroom(parser: argparse.ArgumentParser) -> None:
+    added = parser.add_subparsers(required=True, dest="what", metavar="new|release|grade|restore|table")
+    new = added.add_parser("new", help="make an instructor's private course folder")
+    new.add_argument("folder", type=Path)
+    release = added.add_parser("release", help="write what students get; without a folder, the repository's")
+    release.add_argument("folder", type=Path, nargs="?")
+    release.add_argument("--check", action="store_true", help="change nothing; fail where it is out of date")
+    grade = added.add_parser("grade", help="grade notebooks: feedback pages, tables, a report")
+    grade.add_argument("folder", type=Path)
+    grade.add_argument("--submitted", type=Path, help="folder of notebooks (the course's submitted/)")
+    grade.add_argument("--seconds", type=float, default=60, help="that a cell or a task may take (60)")
+    restore = added.add_parser("restore", help="put lost grading metadata back into notebooks")
+    restore.add_argument("notebooks", type=Path, nargs="+")
+    restore.add_argument("--course", type=Path, help="course folder (else the repository's release)")
+    table = added.add_parser("table", help="write objectives, minutes and points into docs/teaching.md")
+    table.add_argument("--check", action="store_true", help="change nothing; fail where it is out of date")
 
 
 def _add_data(parser: argparse.ArgumentParser) -> None:

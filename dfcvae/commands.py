@@ -220,6 +220,12 @@ def badges(options: argparse.Namespace) -> None:
     run(options.repo, options.branch, options.check)
 
 
+def classroom(options: argparse.Namespace) -> None:
+    from dfcvae.course.classroom.command import run
+
+    run(options)
+
+
 def _load(options: argparse.Namespace, split: str, otherwise: str | None = None):
     from dfcvae import load
 

@@ -1,0 +1,185 @@
+"""The process in the sandbox: runs a student's cells, then the hidden tests on what they define.
+
+    python -m dfcvae.course.classroom.worker      (started by sandbox.py alone)
+
+Orders come as lines of JSON from the standard input, results go as lines to what was the standard output;
+both are moved away before student code runs. The secret and the token that marks a true result come only
+after the student's cells have run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import gc
+import io
+import json
+import os
+import signal
+import sys
+import time
+import warnings
+from typing import Any
+
+TEXT, PICTURE = 20_000, 400_000  # characters of a cell's output that feedback shows
+
+
+class _Line:
+    """Lines of JSON in both directions; the standard streams lead to the log from here on."""
+
+    def __init__(self) -> None:
+        self._in = os.fdopen(os.dup(0), "r", encoding="utf-8")
+        self._out = os.fdopen(os.dup(1), "w", encoding="utf-8")
+        nothing = os.open(os.devnull, os.O_RDONLY)
+        os.dup2(nothing, 0)
+        os.dup2(2, 1)
+
+    def order(self) -> dict:
+        return json.loads(self._in.readline())
+
+    def tell(self, **message: Any) -> None:
+        self._out.write(json.dumps(message) + "\n")
+        self._out.flush()
+
+
+def main() -> None:
+    line = _Line()
+    order = line.order()
+    import torch
+
+    from dfcvae.course.classroom import guard
+    from dfcvae.course.classroom.course import hidden_tests
+    from dfcvae.course.grading import Deal, points
+
+    torch.set_num_threads(order["threads"])
+    tests = {name: _own_copy(hidden_tests(name, source).TASKS) for name, source in order["hidden"].items()}
+    shell, shown = _shell()
+    kept = guard.Snapshot()
+    guard.block_network()
+    guard.limit(order["memory_mb"])
+    for cell in order["cells"]:
+        line.tell(begins=cell["id"])
+        line.tell(cell=cell["id"], outputs=_run(shell, shown, cell["source"], order["cell_seconds"]))
+    before = [f"a cell changed {what}, which was put back" for what in kept.put_back()]
+    answers = dict(shell.user_ns)
+    line.tell(ran=True)
+
+    order = line.order()
+    deal, token, clock = Deal(order["secret"]), order["token"], time.perf_counter
+    gc.disable()  # so that no class that a task's answer made is gone before it is looked at
+    for name, task in order["tasks"]:
+        line.tell(begins=f"{name}.{task}")
+        torch.manual_seed(deal.seed(name, task, "global"))
+        start, earned = clock(), 0.0
+        with _silence(), _alarm(order["task_seconds"]) as late, contextlib.suppress(SystemExit):
+            earned = points(answers, tests[name][task], deal)
+        fooling = [f"changed {what} during the tests" for what in kept.put_back()]
+        fooling += guard.disguised(shell.user_module.__name__)
+        earned = 0.0 if late or fooling else earned
+        result = {"late": bool(late), "seconds": clock() - start, "fooling": before + fooling}
+        line.tell(task=[name, task], token=token, points=earned, **result)
+        before = []
+    line.tell(done=token)
+    os._exit(0)  # threads of the student's do not keep us
+
+
+def _own_copy(tasks: dict) -> dict:
+    """Tasks that a notebook which imports the hidden tests cannot reach by name."""
+    return {name: dataclasses.replace(task) for name, task in tasks.items()}
+
+
+@contextlib.contextmanager
+def _alarm(seconds: float):
+    """Raise TimeUp in the main thread after so long, and keep it: yields a list that then has an entry.
+
+    Where there is no alarm (Windows), or where code holds the interpreter, the parent ends the process.
+    """
+    from dfcvae.course.classroom.guard import TimeUp
+
+    late: list[bool] = []
+
+    def ring(*_: Any) -> None:
+        late.append(True)
+        raise TimeUp(f"stopped after {seconds:g} s: an infinite loop, or far more work than was asked for")
+
+    if not hasattr(signal, "setitimer"):
+        yield late
+        return
+    signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield late
+    except TimeUp:
+        pass
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+@contextlib.contextmanager
+def _silence():
+    with (
+        contextlib.redirect_stdout(io.StringIO()),
+        contextlib.redirect_stderr(io.StringIO()),
+        warnings.catch_warnings(),
+    ):
+        warnings.simplefilter("ignore")
+        yield
+
+
+def _shell():
+    """IPython without history and without a terminal, and the list into which its outputs go."""
+    from IPython.core.interactiveshell import InteractiveShell
+    from traitlets.config import Config
+
+    settings = Config()
+    settings.HistoryManager.enabled = False
+    settings.InteractiveShell.colors = "nocolor"
+    shell = InteractiveShell.instance(config=settings)
+    shown: list[dict] = []
+
+    def result(value: Any) -> None:
+        if value is not None:
+            shell.user_ns["_"] = value
+            data, metadata = shell.display_formatter.format(value)
+            shown.append({"output_type": "execute_result", "data": data, "metadata": metadata})
+
+    def publish(data: dict, metadata: dict | None = None, **_: Any) -> None:
+        shown.append({"output_type": "display_data", "data": data, "metadata": metadata or {}})
+
+    def failed(kind: type, value: BaseException, stack: list[str]) -> None:
+        text = {"ename": kind.__name__, "evalue": str(value)[:1000], "traceback": stack[-8:]}
+        shown.append({"output_type": "error", **text})
+
+    shell.display_trap.hook = result
+    shell.display_pub.publish = publish
+    shell._showtraceback = failed
+    return shell, shown
+
+
+def _run(shell, shown: list[dict], source: str, seconds: float) -> list[dict]:
+    """One cell's outputs in the notebook format; what it prints is cut to a length for reading."""
+    shown.clear()
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed), _alarm(seconds):
+        shell.run_cell(source, store_history=False)
+    text = printed.getvalue()
+    if len(text) > TEXT:
+        text = text[:TEXT] + f"\n[{len(text):,} characters in all]"
+    streams = [{"output_type": "stream", "name": "stdout", "text": text}] if text else []
+    return streams + [_small(output) for output in shown[:20]]
+
+
+def _small(output: dict) -> dict:
+    """Without what JSON does not take, pictures above a size and widgets, which feedback cannot show."""
+    if "data" in output:
+        texts = {kind: value for kind, value in output["data"].items() if isinstance(value, str)}
+        output["data"] = {kind: value for kind, value in texts.items() if len(value) <= PICTURE}
+        output["metadata"] = {}
+        if output["output_type"] == "execute_result":
+            output["execution_count"] = None
+    return output
+
+
+if __name__ == "__main__":
+    sys.stdout.reconfigure(errors="replace")
+    main()
