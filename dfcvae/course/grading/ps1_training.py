@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 import dfcvae.vae
-from dfcvae import faces
+from dfcvae import faces, loop
 from dfcvae.course.grading import Check, Deal, Task
 from dfcvae.dfc import DFCVAE
 from dfcvae.trainer import Trainer
@@ -160,6 +160,6 @@ TRAIN_VAE = Task(
         DFCVAE.loss_function,
         train,
         Trainer.step,
-        Trainer.run,
+        loop.run,
     ),
 )
