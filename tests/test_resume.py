@@ -73,7 +73,7 @@ def test_a_killed_run_ends_like_one_that_nobody_killed(tmp_path):
 @pytest.mark.slow
 def test_runs_killed_at_random_moments_end_like_one_that_nobody_killed(tmp_path):
     """benchmarks/kills.py does it a hundred times."""
-    check_kills(tiny_run.kills(20, tmp_path))
+    check_kills(tiny_run.kills(8, tmp_path))
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="a process is forked for each power cut")
