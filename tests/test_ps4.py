@@ -14,6 +14,7 @@ from answers.ps4 import ALTERNATIVES, WRONG, program
 
 from dfcvae import dfc
 from dfcvae.course.checks import ps4 as check
+from dfcvae.course.classroom.guard import TimeUp
 from dfcvae.course.grading import PUBLIC, Deal, Poisoned, points, poisoned, ps4
 from dfcvae.course.grading.wild.case import Case
 from dfcvae.course.grading.wild.editing import build, dealt, rewritten, text
@@ -148,6 +149,17 @@ def test_the_program_in_the_notebook_has_the_five_faults_and_no_other():
         case = Case(surroundings(deal)["WildDFCVAE"], Random(3))
         expected = {FAULTS[name].promise for name in dealt(deal)}
         assert {promise for promise in PROMISES if broken(case, promise)} == expected
+
+
+def test_pytests_own_exceptions_say_no_and_a_time_limit_goes_on():
+    def raises(error: type[BaseException]):
+        raise error
+
+    assert not ps4.passes(lambda Model: pytest.fail("found"), object, 0)
+    assert not ps4.passes(lambda Model: raises(SystemExit), object, 0)
+    for error in (TimeUp, KeyboardInterrupt):
+        with pytest.raises(error):
+            ps4.passes(lambda Model, error=error: raises(error), object, 0)
 
 
 # What answers are worth
