@@ -170,7 +170,7 @@ def test_pytests_own_exceptions_say_no_and_a_time_limit_goes_on():
 )
 @pytest.mark.parametrize("task", ps4.TASKS)
 def test_the_solution_gets_all_and_is_told_so(task, deal):
-    assert worth(task, source(task, deal), deal) == pytest.approx(ps4.TASKS[task].points)
+    assert worth(task, source(task, deal), deal) == ps4.TASKS[task].points
     assert "looks right so far" in said(task, source(task, deal), deal)
 
 
@@ -245,7 +245,7 @@ def test_a_wrong_answer_is_not_told_that_it_is_right(task, name):
 @pytest.mark.parametrize("deal", DEALS, ids=lambda deal: deal.secret)
 @pytest.mark.parametrize("task", ALTERNATIVES)
 def test_another_right_answer_gets_all(task, deal):
-    assert worth(task, ALTERNATIVES[task], deal) == pytest.approx(ps4.TASKS[task].points)
+    assert worth(task, ALTERNATIVES[task], deal) == ps4.TASKS[task].points
 
 
 @pytest.mark.slow

@@ -50,6 +50,7 @@ def test_cells_that_hang_call_out_or_eat_memory_cost_only_themselves(tmp_path):
         "network": "import socket\nsocket.create_connection(('127.0.0.1', 9), timeout=1)",
         "memory": "hog = torch.ones(10**10)",
         "magic": "%time 1 + 1",
+        "training": "torch.optim.Adam([torch.ones(1, requires_grad=True)]).zero_grad()",
         "picture": "from IPython.display import HTML, display\ndisplay(HTML('<b>seen</b>'))\n1 + 1",
         "where": f"import os\nprint(os.path.exists({str(tmp_path / 'secret')!r}), os.environ.get('HOME'))",
     }

@@ -116,8 +116,8 @@ def _evidence(answer: Tried) -> None:
     learn_has, has = torch.arange(90) % 3 > 0, torch.arange(240) % 5 < 2
     read = has ^ (torch.rand(240, generator=g) < torch.where(has, 0.1, 0.4))
 
-    def found(reads: Tensor = read) -> Tensor:
-        result = answer(learn_has, reads, has, 3_000, 5)
+    def found(reads: Tensor = read, draws: int = 3_000) -> Tensor:
+        result = answer(learn_has, reads, has, draws, 5)
         keys = ("accuracy", "majority", "gain", "low", "high")
         if not isinstance(result, Mapping) or set(keys) - set(result):
             raise Mistake(f"gives {describe(result)}: expected a dict with {', '.join(keys)}.")
@@ -153,10 +153,11 @@ def _evidence(answer: Tried) -> None:
             "a reader that always gives the majority's label is 0 ahead in every draw: draw faces, and take "
             "reader and majority on the *same* ones."
         )
+    # Few draws: the ends of many would often agree by chance, for a gain moves in steps of 1/240.
     torch.manual_seed(11)
-    first = found()
+    first = found(draws=20)
     torch.manual_seed(12)
-    if not torch.equal(first, found()):
+    if not (torch.equal(first, found(draws=20)) and torch.equal(first, found(draws=20))):
         raise Mistake("the same seed gives other numbers: the draws must come from a generator with `seed`.")
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import builtins
 import gc
+import importlib
 import math
 import random
 import socket
@@ -64,6 +65,8 @@ class Snapshot:
     """What the tests lean on, as it was: functions of torch, of the package, of the tests themselves."""
 
     def __init__(self) -> None:
+        # An optimizer loads it, and it then replaces torch.manual_seed: no student did that.
+        importlib.import_module("torch._dynamo")
         owners = [builtins, math, random, torch, torch.Tensor, torch.nn.Module, torch.nn.functional]
         owners += [torch.testing, torch.autograd, torch.linalg, numpy]
         owners += [module for name, module in sys.modules.items() if _ours(name) and module is not None]

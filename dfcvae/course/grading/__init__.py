@@ -62,7 +62,10 @@ class Poisoned(Exception):
 
 
 def points(answers: Mapping[str, Any], task: Task, deal: Deal) -> float:
-    """What the answers are worth in one task: 0 to ``task.points``. Prints and exceptions cost nothing."""
+    """What the answers are worth in one task: 0 to ``task.points``, in hundredths.
+
+    Prints and exceptions cost nothing.
+    """
     earned = 0.0
     try:
         with poisoned(task.poisoned):
@@ -70,7 +73,7 @@ def points(answers: Mapping[str, Any], task: Task, deal: Deal) -> float:
                 earned += worth * _true(holds)
     except Exception:  # of the student's code, where the checks are made up: the rest is lost
         pass
-    return min(earned, task.points)
+    return min(round(earned, 2), task.points)
 
 
 def _true(holds: Callable[[], Any]) -> bool:

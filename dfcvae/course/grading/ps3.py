@@ -87,10 +87,11 @@ def _evidence(answers: Answers, deal: Deal) -> Iterator[Check]:
         return near([float(same[key]) for key in ("gain", "low", "high")], [0, 0, 0]) and found("high") > 0.01
 
     def repeatable() -> bool:
+        """With few draws: the ends of many agree by chance too often, for a gain moves in steps of 1/150."""
         torch.manual_seed(1)
-        again = evidence(learn_has, read, has, draws, seed)
-        ends = found("low"), found("high")
-        return ends == (float(again["low"]), float(again["high"])) and ends[1] - ends[0] > half
+        few = [evidence(learn_has, read, has, 20, seed) for _ in range(3)]
+        ends = {(float(one["low"]), float(one["high"])) for one in few}
+        return len(ends) == 1 and found("high") - found("low") > half
 
     yield 1, nothing_read
     yield 1, repeatable
