@@ -173,6 +173,6 @@ def _spread(ends: Tensor, right: Tensor, baseline: Tensor) -> None:
         )
     if high - low < 1e-9:
         raise Mistake(
-            "every draw gives the same gain: draw *with* replacement, and make the generator once, before them."
+            "every draw gives the same gain: draw *with* replacement, and make one generator for all of them."
         )
     _interval(ends, differences.mean().item(), differences.std().item(), n, 0.1)

@@ -45,7 +45,7 @@ def _matched(answer: Tried) -> None:
             sized.format("they count by all their faces"): torch.tensor([19 / 9, 0.0]),
             sized.format("they count by their faces without it"): torch.tensor([1.8, 0.0]),
             sized.format("their differences are added up, not averaged"): torch.tensor([4.0, 0.0]),
-            "the differences are counted and added up: divide by the number of faces that count.": torch.tensor(
+            "the differences are counted and added up: divide by the number of faces.": torch.tensor(
                 [10.0, 0.0]
             ),
             "a direction of the company was subtracted, and part of the attribute with it. Compare within "
@@ -190,8 +190,7 @@ def _candidates(
         "the baseline is `before` itself: doing nothing means its *reconstruction* (amount 0).": gain(
             vector, nothing=_mse(before, after)
         ),
-        "the baseline is the first amount: doing nothing is amount 0, listed or not.": right
-        - right[0],
+        "the baseline is the first amount: doing nothing is amount 0, listed or not.": right - right[0],
         "one error for the whole batch: each face has a PSNR and a gain of its own.": one_error[
             :, None
         ].expand(3, 4),
