@@ -275,8 +275,16 @@ def test_model_tests_catch_every_mutant_of_every_fault():
         ("repaired", "log_var: clamped in the KL alone", "the KL alone is protected"),
         ("repaired", "KL averaged over latents", "P11"),
         ("repaired", "no 1/2", "half the mean squared differences"),
-        ("tests", "asserts nothing", "tests: expected 5"),
-        ("tests", "asks how it is written", "there are 3 tests"),
+        ("repaired", "size: four levels only", "with channels ["),
+        ("repaired", "the package's DFC-VAE", "a class of the package"),
+        ("repaired", "the grader's judge", "the package's own program"),
+        ("tests", "asserts nothing", "passes on the program as it was found"),
+        ("tests", "returns what it found", "returns"),
+        ("tests", "catches its own assert", "does it catch exceptions?"),
+        ("tests", "does not use its Model", "a class that cannot be built"),
+        ("tests", "always fails", "fails on your own class"),
+        ("tests", "shapes alone", "passes on the program as it was found"),
+        ("tests", "one test for everything, on one batch", "functions in the list: 1"),
     ],
 )
 def test_a_self_check_names_the_mistake(task, name, told):

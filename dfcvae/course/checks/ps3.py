@@ -120,7 +120,7 @@ def _seeds(answer: Tried) -> None:
             "the seeds look sorted: each result stays with its partner of the same seed.": 2 / 32,
             "the pairs are lost: all ten results were mixed. Only the sign of each difference is free.": 102
             / 252,
-            "this trusts five numbers to be normal: go through the patterns of signs.": 0.161513,
+            "this trusts five numbers to be normal: go through the patterns of signs.": 0.17389,
         },
     )
     if abs(numbers(answer(torch.arange(1.0, 6.0), torch.zeros(5)), names)[1] - 2 / 32) > 1e-4:
