@@ -8,6 +8,7 @@ import nbformat
 import pytest
 import torch
 from answers.ps3 import ALTERNATIVES, WRONG
+from answers.ps3_ways import WAYS
 
 from dfcvae import latent
 from dfcvae.course.checks import ps3 as check
@@ -84,6 +85,12 @@ def test_solution_and_alternative_get_all_under_every_deal(task, deal):
 def test_alternative_gets_all_and_the_check_says_so(task, capsys):
     assert worth(ALTERNATIVES[task], task) == TASKS[task].points
     assert said(ALTERNATIVES[task], task, capsys).startswith(f"{task}: looks right so far")
+
+
+@pytest.mark.parametrize("task, how", [(task, how) for task in WAYS for how in WAYS[task]])
+def test_however_it_is_written_it_gets_all_and_the_check_says_so(task, how, capsys):
+    assert worth(WAYS[task][how], task) == TASKS[task].points
+    assert said(WAYS[task][how], task, capsys).startswith(f"{task}: looks right so far")
 
 
 @pytest.mark.parametrize("task", TASKS)

@@ -11,6 +11,7 @@ import nbformat
 import pytest
 import torch
 from answers.ps4 import ALTERNATIVES, WRONG, program
+from answers.ps4_ways import WAYS
 
 from dfcvae import dfc
 from dfcvae.course.checks import ps4 as check
@@ -225,15 +226,28 @@ def test_a_half_repair_loses_a_part():
     assert 11 < earned < 14.5
 
 
+def is_dealt(name: str, deal: Deal) -> bool:
+    """Whether a wrong answer is of no single fault, or of one that the deal has."""
+    fault = name.partition(":")[0]
+    return fault not in FAULTS or fault in dealt(deal)
+
+
+MISTAKES = [(task, name) for task in WRONG for name in WRONG[task]]
+HERE_AND_THERE = [(*m, DEALS[0]) for m in MISTAKES] + [
+    (*m, DEALS[1]) for m in MISTAKES if is_dealt(m[1], DEALS[1])
+]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("deal", DEALS, ids=lambda deal: deal.secret)
-@pytest.mark.parametrize(("task", "name"), [(task, name) for task in WRONG for name in WRONG[task]])
+@pytest.mark.parametrize(
+    ("task", "name", "deal"), HERE_AND_THERE, ids=[f"{t}-{n}-{d.secret}" for t, n, d in HERE_AND_THERE]
+)
 def test_a_wrong_answer_loses_points(task, name, deal):
     assert worth(task, WRONG[task][name], deal) < ps4.TASKS[task].points - 0.05
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("task", "name"), [(task, name) for task in WRONG for name in WRONG[task]])
+@pytest.mark.parametrize(("task", "name"), MISTAKES)
 def test_a_wrong_answer_is_not_told_that_it_is_right(task, name):
     fault = name.partition(":")[0]
     deal = with_fault(fault) if fault in FAULTS else DEALS[0]
@@ -246,6 +260,15 @@ def test_a_wrong_answer_is_not_told_that_it_is_right(task, name):
 @pytest.mark.parametrize("task", ALTERNATIVES)
 def test_another_right_answer_gets_all(task, deal):
     assert worth(task, ALTERNATIVES[task], deal) == ps4.TASKS[task].points
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", WAYS)
+def test_a_repair_by_inheritance_gets_all_and_is_told_so(how):
+    mended, answer = WAYS[how]
+    deal = next(deal for i in range(5000) if set(dealt(deal := Deal(str(i)))) == mended)
+    assert worth("repaired", answer, deal) == pytest.approx(ps4.TASKS["repaired"].points)
+    assert "looks right so far" in said("repaired", answer, deal)
 
 
 @pytest.mark.slow
