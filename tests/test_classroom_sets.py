@@ -50,6 +50,8 @@ def test_the_release_follows_its_source(name):
     assert [cell.id for cell in students.cells] == [cell.id for cell in teachers.cells]
     for old, now in zip(teachers.cells, students.cells, strict=True):
         assert cells.is_answer(old) or old.source == now.source, f"{name}: {old.id} differs: release it again"
+        if "yours" in now.metadata.get("tags", []):  # it shows what the model answers found
+            assert old.outputs and not now.outputs, f"{name}: {old.id} gives the model answer's figure away"
     assert release.leaked(teachers, students) == []
 
 

@@ -8,6 +8,7 @@ import nbformat
 import pytest
 import torch
 from answers.ps3 import ALTERNATIVES, WRONG
+from answers.ps3_ways import WAYS
 
 from dfcvae import latent
 from dfcvae.course.checks import ps3 as check
@@ -86,6 +87,12 @@ def test_alternative_gets_all_and_the_check_says_so(task, capsys):
     assert said(ALTERNATIVES[task], task, capsys).startswith(f"{task}: looks right so far")
 
 
+@pytest.mark.parametrize("task, how", [(task, how) for task in WAYS for how in WAYS[task]])
+def test_however_it_is_written_it_gets_all_and_the_check_says_so(task, how, capsys):
+    assert worth(WAYS[task][how], task) == TASKS[task].points
+    assert said(WAYS[task][how], task, capsys).startswith(f"{task}: looks right so far")
+
+
 @pytest.mark.parametrize("task", TASKS)
 def test_untouched_release_gets_nothing(task, capsys):
     assert worth(stub(task), task) == 0
@@ -134,6 +141,7 @@ def test_a_poisoned_function_works_again_afterwards():
         ("counterfactual_gains", "test images define the vector", "comes from the test faces"),
         ("counterfactual_gains", "no baseline", "baseline is missing"),
         ("counterfactual_gains", "sampled z for mu", "z looks sampled"),
+        ("counterfactual_gains", "the notebook's helper for the model", "`code_of` knows"),
         ("choose_then_measure", "chosen on the test faces", "the best on `test`"),
         ("choose_then_measure", "spread of faces", "holds 95 % of the *faces*"),
         ("evidence", "majority of the test labels", "majority is that of the test labels"),
@@ -142,6 +150,18 @@ def test_a_poisoned_function_works_again_afterwards():
         ("split_by_person", "pictures at random", "people are on both sides"),
         ("compare_seeds", "best of several seeds", "best against best"),
         ("compare_seeds", "one side", "only one side"),
+        ("compare_seeds", "signs only", "counts the signs alone"),
+        ("compare_seeds", "sorted first", "the seeds look sorted"),
+        ("compare_seeds", "not in pairs", "the pairs are lost"),
+        ("compare_seeds", "normal distribution", "to be normal"),
+        ("matched_vector", "company subtracted as another vector", "direction of the company"),
+        ("matched_vector", "summed, not averaged", "counted and added up"),
+        ("counterfactual_gains", "baseline is the first amount", "the first amount"),
+        ("counterfactual_gains", "minus the mean of all", "the mean of *all*"),
+        ("choose_then_measure", "chosen by the median", "not the median"),
+        ("choose_then_measure", "interval of the faces that chose", "that of the validation faces"),
+        ("split_by_person", "test before learning", "learning comes before it"),
+        ("split_by_person", "people counted from 0", "need not be 0, 1, 2"),
     ],
 )
 def test_the_check_names_the_mistake(task, name, names_it, capsys):

@@ -11,9 +11,11 @@ import nbformat
 import pytest
 import torch
 from answers.ps4 import ALTERNATIVES, WRONG, program
+from answers.ps4_ways import WAYS
 
 from dfcvae import dfc
 from dfcvae.course.checks import ps4 as check
+from dfcvae.course.classroom.guard import TimeUp
 from dfcvae.course.grading import PUBLIC, Deal, Poisoned, points, poisoned, ps4
 from dfcvae.course.grading.wild.case import Case
 from dfcvae.course.grading.wild.editing import build, dealt, rewritten, text
@@ -150,6 +152,17 @@ def test_the_program_in_the_notebook_has_the_five_faults_and_no_other():
         assert {promise for promise in PROMISES if broken(case, promise)} == expected
 
 
+def test_pytests_own_exceptions_say_no_and_a_time_limit_goes_on():
+    def raises(error: type[BaseException]):
+        raise error
+
+    assert not ps4.passes(lambda Model: pytest.fail("found"), object, 0)
+    assert not ps4.passes(lambda Model: raises(SystemExit), object, 0)
+    for error in (TimeUp, KeyboardInterrupt):
+        with pytest.raises(error):
+            ps4.passes(lambda Model, error=error: raises(error), object, 0)
+
+
 # What answers are worth
 
 
@@ -213,15 +226,24 @@ def test_a_half_repair_loses_a_part():
     assert 11 < earned < 14.5
 
 
+MISTAKES = [(task, name) for task in WRONG for name in WRONG[task]]
+# What depends on the deal is tried under another one too.
+ELSEWHERE = {*dealt(DEALS[1]), "the published fault alone"}
+HERE_AND_THERE = [(*m, DEALS[0]) for m in MISTAKES] + [
+    (*m, DEALS[1]) for m in MISTAKES if m[1].partition(":")[0] in ELSEWHERE
+]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("deal", DEALS, ids=lambda deal: deal.secret)
-@pytest.mark.parametrize(("task", "name"), [(task, name) for task in WRONG for name in WRONG[task]])
+@pytest.mark.parametrize(
+    ("task", "name", "deal"), HERE_AND_THERE, ids=[f"{t}-{n}-{d.secret}" for t, n, d in HERE_AND_THERE]
+)
 def test_a_wrong_answer_loses_points(task, name, deal):
     assert worth(task, WRONG[task][name], deal) < ps4.TASKS[task].points - 0.05
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("task", "name"), [(task, name) for task in WRONG for name in WRONG[task]])
+@pytest.mark.parametrize(("task", "name"), MISTAKES)
 def test_a_wrong_answer_is_not_told_that_it_is_right(task, name):
     fault = name.partition(":")[0]
     deal = with_fault(fault) if fault in FAULTS else DEALS[0]
@@ -234,6 +256,15 @@ def test_a_wrong_answer_is_not_told_that_it_is_right(task, name):
 @pytest.mark.parametrize("task", ALTERNATIVES)
 def test_another_right_answer_gets_all(task, deal):
     assert worth(task, ALTERNATIVES[task], deal) == ps4.TASKS[task].points
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", WAYS)
+def test_a_repair_by_inheritance_gets_all_and_is_told_so(how):
+    mended, answer = WAYS[how]
+    deal = next(deal for i in range(5000) if set(dealt(deal := Deal(str(i)))) == mended)
+    assert worth("repaired", answer, deal) == pytest.approx(ps4.TASKS["repaired"].points)
+    assert "looks right so far" in said("repaired", answer, deal)
 
 
 @pytest.mark.slow
@@ -263,8 +294,16 @@ def test_model_tests_catch_every_mutant_of_every_fault():
         ("repaired", "log_var: clamped in the KL alone", "the KL alone is protected"),
         ("repaired", "KL averaged over latents", "P11"),
         ("repaired", "no 1/2", "half the mean squared differences"),
-        ("tests", "asserts nothing", "tests: expected 5"),
-        ("tests", "asks how it is written", "there are 3 tests"),
+        ("repaired", "size: four levels only", "with channels ["),
+        ("repaired", "the package's DFC-VAE", "a class of the package"),
+        ("repaired", "the grader's judge", "the package's own program"),
+        ("tests", "asserts nothing", "passes on the program as it was found"),
+        ("tests", "returns what it found", "returns"),
+        ("tests", "catches its own assert", "does it catch exceptions?"),
+        ("tests", "does not use its Model", "a class that cannot be built"),
+        ("tests", "always fails", "fails on your own class"),
+        ("tests", "shapes alone", "passes on the program as it was found"),
+        ("tests", "one test for everything, on one batch", "functions in the list: 1"),
     ],
 )
 def test_a_self_check_names_the_mistake(task, name, told):

@@ -161,11 +161,25 @@ def matched_vector(mu, has, company):
         "sampled z for mu": _but(
             "counterfactual_gains", "model.encode(before)[0]", "model.reparameterize(*model.encode(before))"
         ),
+        "the notebook's helper for the model": _but(
+            "counterfactual_gains", "model.encode(before)[0]", "code_of(before)"
+        ),
         "baseline is the original picture": _but(
             "counterfactual_gains", "mse(z) / mse", "((before - after) ** 2).flatten(1).mean(1) / mse"
         ),
         "distance to before": _but(
             "counterfactual_gains", "(model.decode(z) - after)", "(model.decode(z) - before)"
+        ),
+        "baseline is the first amount": _but(
+            "counterfactual_gains", "torch.stack(rows)", "torch.stack(rows) - rows[0]"
+        ),
+        "one error for all faces": _but(
+            "counterfactual_gains",
+            "((model.decode(z) - after) ** 2).flatten(1).mean(1)",
+            "((model.decode(z) - after) ** 2).mean().expand(len(before))",
+        ),
+        "minus the mean of all": _but(
+            "counterfactual_gains", "codes[~has].sum(0) / (~has).sum()", "codes.mean(0)"
         ),
         "gain turned round": _but("counterfactual_gains", "10 * torch", "-10 * torch"),
         "vector turned round": _but("counterfactual_gains", "z + a * v", "z - a * v"),
@@ -203,6 +217,14 @@ from dfcvae.course.grading.ps3_cases import gains as counterfactual_gains
             "float(torch.cat([validation[i], test[i]]).mean())",
         ),
         "chosen by one face": _but("choose_then_measure", "validation[i].mean()", "validation[i].max()"),
+        "chosen by the median": _but("choose_then_measure", "validation[i].mean()", "validation[i].median()"),
+        "interval of the faces that chose": _but(
+            "choose_then_measure",
+            "    error =",
+            "    g = validation[k].tolist()\n    v = sum(g) / len(g)\n    error =",
+            "(x - mean) ** 2",
+            "(x - v) ** 2",
+        ),
         "measured where it was chosen": _but(
             "choose_then_measure", "test[k].tolist()", "validation[k].tolist()"
         ),
@@ -229,6 +251,10 @@ from dfcvae.course.grading.ps3_cases import gains as counterfactual_gains
         "no baseline: interval of the accuracy": _but("evidence", " - base[rows].mean(axis=1)", ""),
         "majority of the test labels": _but(
             "evidence", "learn_has.sum() * 2 > len(learn_has)", "has.sum() * 2 > len(has)"
+        ),
+        "always no": _but("evidence", "bool(learn_has.sum() * 2 > len(learn_has))", "False"),
+        "gain as a ratio": _but(
+            "evidence", "gain = right.mean() - base.mean()", "gain = right.mean() / base.mean() - 1"
         ),
         "majority is its frequency in training": _but(
             "evidence",
@@ -283,6 +309,26 @@ def split_by_person(person, share, seed):
         ),
         "share of learning": _but(
             "split_by_person", "int(share * len(names) + 0.5)", "int((1 - share) * len(names) + 0.5)"
+        ),
+        "share of pictures": """
+def split_by_person(person, share, seed):
+    everybody = person.unique()
+    everybody = everybody[torch.randperm(len(everybody), generator=torch.Generator().manual_seed(seed))]
+    test = torch.zeros(len(person), dtype=torch.bool)
+    for one in everybody:
+        if test.sum() < share * len(person):
+            test |= person == one
+    return (~test).nonzero().flatten(), test.nonzero().flatten()
+""",
+        "test before learning": _but(
+            "split_by_person",
+            "torch.tensor(learn), torch.tensor(test)",
+            "torch.tensor(test), torch.tensor(learn)",
+        ),
+        "masks for row numbers": _but(
+            "split_by_person",
+            "torch.tensor(learn), torch.tensor(test)",
+            "*(torch.isin(torch.arange(len(person)), torch.tensor(part)) for part in (learn, test)),",
         ),
         "one picture a person": _but(
             "split_by_person",
@@ -344,6 +390,19 @@ def compare_seeds(ours, theirs):
         hits, total = hits + (abs(float(a - b)) >= observed - 1e-9), total + 1
     return float((ours - theirs).mean()), hits / total
 """,
+        "some random signs": _but(
+            "compare_seeds",
+            "range(2 ** len(d))",
+            "torch.randint(2 ** len(d), (2 ** len(d),), generator=torch.Generator().manual_seed(0)).tolist()",
+        ),
+        "mean of the sizes": _but(
+            "compare_seeds", "return sum(d) / len(d)", "return sum(map(abs, d)) / len(d)"
+        ),
+        "sorted first": _but(
+            "compare_seeds",
+            "ours.double() - theirs.double()",
+            "ours.double().sort()[0] - theirs.double().sort()[0]",
+        ),
         "normal distribution": """
 def compare_seeds(ours, theirs):
     d = (ours - theirs).double()

@@ -76,6 +76,8 @@ WRONG = {
     },
 }
 
+FIVE = "\n\ntests = [lambda Model, own=own: test(Model) for own in range(5)]\n"
+
 # Five tests that look at the right things, for the wrong reasons or not closely enough.
 WRONG["tests"] = {
     "asserts nothing": """
@@ -83,7 +85,7 @@ def test(Model):
     Model(small_vgg())(torch.rand(2, 3, 64, 64))
 
 
-tests = [test] * 5
+tests = [lambda Model, own=own: test(Model) for own in range(5)]
 """,
     "returns what it found": """
 def test(Model):
@@ -91,7 +93,7 @@ def test(Model):
     return bool((model.decode(1000 * torch.randn(4, 32)) >= 0).all())
 
 
-tests = [test] * 5
+tests = [lambda Model, own=own: test(Model) for own in range(5)]
 """,
     "catches its own assert": """
 def test(Model):
@@ -99,10 +101,10 @@ def test(Model):
         model = Model(small_vgg())
         assert model.decode(1000 * torch.randn(4, 32)).min() >= 0
     except Exception:
-        print("broken")
+        pass
 
 
-tests = [test] * 5
+tests = [lambda Model, own=own: test(Model) for own in range(5)]
 """,
     "does not use its Model": """
 def test(Model):
@@ -110,10 +112,10 @@ def test(Model):
     assert model.decode(1000 * torch.randn(4, 32)).min() < 0
 
 
-tests = [test] * 5
+tests = [lambda Model, own=own: test(Model) for own in range(5)]
 """,
-    "always fails": "def test(Model):\n    raise AssertionError\n\n\ntests = [test] * 5\n",
-    "by chance": "def test(Model):\n    assert torch.rand(()) < 0.5\n\n\ntests = [test] * 5\n",
+    "always fails": "def test(Model):\n    raise AssertionError\n" + FIVE,
+    "by chance": "def test(Model):\n    assert torch.rand(()) < 0.5\n" + FIVE,
     "asks how it is written": """
 def test_eval(Model):
     model = Model(small_vgg()).train()
@@ -139,7 +141,7 @@ def test(Model):
     assert "Tanh" not in inspect.getsource(Model)
 
 
-tests = [test] * 5
+tests = [lambda Model, own=own: test(Model) for own in range(5)]
 """,
     "shapes alone": """
 def test(Model):
@@ -148,7 +150,7 @@ def test(Model):
     assert x_hat.shape == x.shape and mu.shape == log_var.shape == (2, 32)
 
 
-tests = [test] * 5
+tests = [lambda Model, own=own: test(Model) for own in range(5)]
 """,
     "a loss that falls": """
 def test(Model):
@@ -164,7 +166,7 @@ def test(Model):
     assert losses[-1] < 10 * losses[0]
 
 
-tests = [test] * 5
+tests = [test]
 """,
     "the published fault alone": """
 def test_range(Model):
@@ -204,7 +206,7 @@ def test(Model):
     assert not any(broken(Case(Model, Random(0)), promise) for promise in PROMISES)
 
 
-tests = [test] * 5
+tests = [lambda Model, own=own: test(Model) for own in range(5)]
 """,
     "the grader's model tests": """
 from dfcvae.course.grading.wild.answers import TESTS

@@ -50,7 +50,7 @@ def _split(answer: Tried) -> None:
             f"{len(both)} of {len(names)} people are on both sides: cut the list of *people*, not pictures."
         )
     if not len(learn) or not len(test):
-        raise Mistake("one side is empty.")
+        raise Mistake("one side is empty. (The people's numbers need not be 0, 1, 2 ...)")
     if together != list(range(len(person))):
         missing = len(person) - len(set(together))
         raise Mistake(
@@ -62,7 +62,8 @@ def _split(answer: Tried) -> None:
     if in_test != 3:
         raise Mistake(
             f"{in_test} of {len(names)} people are in the test part, expected 3: `share` is the *people's* "
-            + ("share that is tested, not the one that is learnt." if in_test == 9 else "share.")
+            + ("share that is tested, and learning comes before it." if in_test == 9 else "share.")
+            + (" Their numbers need not be 0, 1, 2 ..." if (person[test] < len(names)).all() else "")
         )
     if set(test.tolist()) != set(_rows(answer(person, 0.25, 0), len(person))[1].tolist()):
         raise Mistake("the same seed gives another split: shuffle with a generator that has `seed`.")
@@ -84,36 +85,42 @@ def _rows(found: Any, n: int) -> tuple[Tensor, Tensor]:
 
 def compare_seeds(answer: Callable) -> None:
     """Try ``compare_seeds(ours, theirs)``."""
-    tried = "four and five seeds, with ties"
+    tried = "five seeds twice, with ties"
     tell("compare_seeds", _seeds, [answer], TASKS["compare_seeds"].poisoned, tried)
 
 
 def _seeds(answer: Tried) -> None:
-    theirs = torch.tensor([9.0, -1.0, 2.0, 8.0])
-    ours = theirs + torch.tensor(
-        [2.0, 1.0, -1.0, 4.0]
-    )  # 6 of 16: 8 in all, twice; 6; and the other way round
+    theirs = torch.tensor([1.5, 6.0, 4.5, 5.0, 3.0])
+    # Of 32 patterns 3 give more than their sum, 7, and 2 as much; as many give it the other way round.
+    ours = theirs + torch.tensor([4.0, 3.0, -1.0, 2.0, -1.0])
     names = ("difference", "p")
     difference, p = numbers(answer(ours, theirs), names)
     recognise_number(
         difference,
-        1.5,
+        1.4,
         {
             "best against best: with enough seeds anybody has a good one. Take all seeds, in pairs.": 3.0,
-            "your best seed against their mean: take all seeds, in pairs.": 7.5,
+            "your best seed against their mean: take all seeds, in pairs.": 5.0,
             "this is the best single pair: take every seed.": 4.0,
-            "this is the sum of the differences: take their mean.": 6.0,
-            "this is `theirs` minus `ours`.": -1.5,
+            "this is the sum of the differences: take their mean.": 7.0,
+            "this is the median: the task asks for the mean.": 2.0,
+            "this is `theirs` minus `ours`.": -1.4,
+            "these are sizes without their signs: a seed that speaks against you counts against you.": 2.2,
         },
     )
     recognise_number(
         p,
-        6 / 16,
+        10 / 32,
         {
-            "only one side was counted: as large a difference the other way round belongs to it.": 3 / 16,
-            "ties were not counted: *at least* as far from 0, and the observed signs are among them.": 2 / 16,
-            "this is the share of sign patterns that are *less* far from 0.": 10 / 16,
-            "the observed signs were left out of the count: they are one of the patterns.": 5 / 15,
+            "only one side was counted: as large a difference the other way round belongs to it.": 5 / 32,
+            "ties were not counted: *at least* as far from 0, and the observed signs are among them.": 6 / 32,
+            "this is the share of sign patterns that are *less* far from 0.": 22 / 32,
+            "the observed signs were left out of the count: they are one of the patterns.": 9 / 31,
+            "the sizes of the differences are lost: this test counts the signs alone.": 1.0,
+            "the seeds look sorted: each result stays with its partner of the same seed.": 2 / 32,
+            "the pairs are lost: all ten results were mixed. Only the sign of each difference is free.": 102
+            / 252,
+            "this trusts five numbers to be normal: go through the patterns of signs.": 0.17389,
         },
     )
     if abs(numbers(answer(torch.arange(1.0, 6.0), torch.zeros(5)), names)[1] - 2 / 32) > 1e-4:

@@ -15,7 +15,9 @@ WIDTH_95, WIDTH_90 = 1.96, 1.645  # standard errors to either side
 
 
 def numbers(found: Any, names: tuple[str, ...]) -> Tensor:
-    """A tuple of so many numbers, as float64; the Mistake says what came instead."""
+    """So many numbers, as float64; the Mistake says what came instead."""
+    if isinstance(found, Tensor) and found.dim() == 1:
+        found = found.tolist()
     if not isinstance(found, tuple | list) or len(found) != len(names):
         raise Mistake(f"gives {describe(found)}: expected {len(names)} numbers, ({', '.join(names)}).")
     try:
@@ -39,15 +41,17 @@ def choose_then_measure(answer: Callable) -> None:
 
 def _choose(answer: Tried) -> None:
     g = torch.Generator().manual_seed(4)
-    amounts, names = torch.tensor([0.5, 1.25, 2.5, 3.5]), ("amount", "mean", "low", "high")
-    validation = torch.tensor([[0.1], [1.0], [0.3], [-1.0]]) + 0.2 * torch.randn(4, 40, generator=g)
+    amounts, names = torch.tensor([0.5, 1.25, 2.5, 3.5, 4.5]), ("amount", "mean", "low", "high")
+    validation = torch.tensor([[0.1], [1.0], [0.3], [-1.0], [0.0]]) + 0.2 * torch.randn(5, 40, generator=g)
     validation[0, 0] = 8.0
-    test = torch.tensor([[0.2], [0.7], [1.9], [-1.0]]) + 0.5 * torch.randn(4, 100, generator=g)
+    validation[4] += torch.where(torch.arange(40) < 24, 1.8, -1.8)
+    test = torch.tensor([[0.2], [0.7], [1.9], [-1.0], [0.1]]) + 0.5 * torch.randn(5, 100, generator=g)
     amount, mean, *ends = numbers(answer(validation, test, amounts), names).tolist()
     chosen = {
         2.5: "the amount is the best on `test`: choose on `validation`, or the test faces have a say in it.",
         0.5: "one face decides the amount: choose by the *mean* over the validation faces.",
         3.5: "this is the worst amount: take the largest mean gain.",
+        4.5: "the amount is good for most faces and bad for the rest: choose by the *mean*, not the median.",
         1.0: "this is the amount's row number: give back the amount itself.",
     }
     if not abs(amount - 1.25) < 1e-4:
@@ -65,13 +69,18 @@ def _choose(answer: Tried) -> None:
         },
         " dB",
     )
+    if abs((ends[1] - ends[0]) / 2 / (WIDTH_95 * own.std().item() / len(own) ** 0.5) - 1) < 1e-3:
+        raise Mistake("the interval is as wide as that of the validation faces: take the faces measured on.")
     _interval(torch.tensor(ends), row.mean().item(), row.std().item(), len(row))
     still = torch.zeros(1, 40)
     nothing = answer(torch.cat([still, still - 1]), torch.cat([still, still + 1]), torch.tensor([0.0, 1.0]))
-    if numbers(nothing, names).abs().max() > 1e-6:
+    amount, mean, *ends = numbers(nothing, names).abs().tolist()
+    if max(amount, mean) > 1e-6:
         raise Mistake(
             "where every amount harms and 0 is on offer, the answer is 0, with a gain of exactly 0."
         )
+    if max(ends) > 1e-6:
+        raise Mistake("where the gain is 0 on every face, so is its interval: it is that of one row alone.")
 
 
 def _interval(ends: Tensor, mean: float, std: float, n: int, slack: float = 0.08) -> None:
@@ -130,7 +139,7 @@ def _evidence(answer: Tried) -> None:
         majority,
         0.4,
         {
-            "the majority is that of the test labels, which nobody knows beforehand: take `learn_has`.": 0.6,
+            "the majority is that of the test labels, or always 'no': its label comes from `learn_has`.": 0.6,
             "a coin is no baseline: say the label that was more frequent in training, and count.": 0.5,
             "this is its frequency in *training*: say that label for the test faces, and count.": 2 / 3,
         },
@@ -163,5 +172,7 @@ def _spread(ends: Tensor, right: Tensor, baseline: Tensor) -> None:
             "reader and majority are drawn apart: draw faces, and take both on the *same* ones (in pairs)."
         )
     if high - low < 1e-9:
-        raise Mistake("every draw gives the same gain: draw *with* replacement, as many faces as there are.")
+        raise Mistake(
+            "every draw gives the same gain: draw *with* replacement, and make one generator for all of them."
+        )
     _interval(ends, differences.mean().item(), differences.std().item(), n, 0.1)

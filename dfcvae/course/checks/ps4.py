@@ -98,6 +98,8 @@ def _repaired(answer: Tried, named: Tried) -> None:
         raise Mistake("this is the program as it was found: give your own class.")
     if not isinstance(promises, Mapping) or not 0 < len(promises) <= DEALT:
         raise Mistake(f"found names no promises, or more than {DEALT}: do task 1 first.")
+    if any(cls.__module__.split(".")[0] == "dfcvae" for cls in Model.__mro__):
+        raise Mistake("this is a class of the package, or inherits from one: write it yourself.")
     case = Case(Model, Random("self-check"))
     model = answer.__class__(lambda **options: case.model(**options))()
     missing = [name for name in NAMES if not hasattr(model, name)]
@@ -105,6 +107,8 @@ def _repaired(answer: Tried, named: Tried) -> None:
         raise Mistake(f"the model has no {missing[0]}: keep the names {', '.join(NAMES)}.")
     for promise in (*SPARED, *promises):
         wrong = broken(case, promise)
+        if wrong and wrong[0][1].startswith("Poisoned"):
+            raise Mistake("this calls the package's own program or loss: write it yourself.")
         if wrong:
             spared = " A repair has broken what was right." if promise in SPARED else ""
             raise Mistake(f"{promise}: {wrong[0][1]}.{spared}")
@@ -129,7 +133,8 @@ def _tests(answer: Tried, Repaired: Tried, Found: Tried) -> None:
         raise Mistake(f"tests is {describe(functions)}: expected a list of functions, without parentheses.")
     if len(functions) != DEALT or len({id(function) for function in functions}) != DEALT:
         raise Mistake(
-            f"there are {len(set(map(id, functions)))} tests: expected {DEALT}, one for each fault."
+            f"different functions in the list: {len(set(map(id, functions)))}. Expected are {DEALT}, one for "
+            "each fault."
         )
     for function in functions:
         _takes_one(function)

@@ -15,14 +15,19 @@ from dfcvae.course.classroom import cells, record
 
 STUB = "raise NotImplementedError  # your code"
 PICTURE = re.compile(r"<img\b")
+YOURS = "yours"  # tag of a cell that draws a student's answer, or what a course's secret dealt
 
 
 class KeepPictures(ClearOutput):
-    """Clears what cells printed, but keeps figures outside of answers: the pictures to expect."""
+    """Clears what cells printed, but keeps figures outside of answers: the pictures to expect.
+
+    A figure of a cell that is tagged "yours" was drawn from the model answer, and goes with it.
+    """
 
     def preprocess_cell(self, cell: NotebookNode, resources: dict, index: int) -> tuple[NotebookNode, dict]:
         expected = []
-        if cell.cell_type == "code" and not cells.is_answer(cell) and not cells.is_test(cell):
+        yours = YOURS in cell.metadata.get("tags", [])
+        if cell.cell_type == "code" and not (yours or cells.is_answer(cell) or cells.is_test(cell)):
             expected = [output for output in cell.outputs if _is_picture(output)]
         cell, resources = super().preprocess_cell(cell, resources, index)
         if expected:

@@ -27,12 +27,13 @@ def _choose(answers: Answers, deal: Deal) -> Iterator[Check]:
     choose = answers["choose_then_measure"]
     g = deal.generator("ps3", "choose")
     amounts = torch.tensor([0.0, 0.5, 1.0, 1.5, 2.0]) + torch.rand(1, generator=g)
-    chosen, lucky, *_ = torch.randperm(5, generator=g).tolist()  # best here, and best there
+    chosen, lucky, split, *_ = torch.randperm(5, generator=g).tolist()  # best here, best there, best median
     level = 0.2 + 0.1 * torch.rand(2, 5, 1, generator=g)
     level[0, chosen], level[1, lucky] = 1.5, 1.8
     validation = level[0] + 0.4 * torch.randn(5, 60, generator=g)
     test = level[1] + 0.8 * torch.randn(5, 90, generator=g)
-    validation[(chosen + 1) % 5, 0] = 9.0  # one face for which another amount is far better
+    validation[split] += torch.where(torch.arange(60) < 36, 2.0, -3.0)  # good for most faces, not on average
+    validation[lucky, 0] = 9.0  # one face for which another amount is far better
     mean, half = _interval(test[chosen])
 
     def result() -> list[float]:
@@ -122,8 +123,8 @@ def _split(answers: Answers, deal: Deal) -> Iterator[Check]:
         return torch.cat(rows(person)).sort().values.tolist() == list(range(len(person)))
 
     def as_many(person: Tensor) -> bool:
-        in_test, everybody = person[rows(person)[1]].unique(), person.unique()
-        return abs(len(in_test) - share * len(everybody)) <= 1
+        in_test = [len(person[rows(person, seed)[1]].unique()) for seed in range(4)]
+        return all(abs(n - share * len(person.unique())) < 0.5 for n in in_test)
 
     def dealt_anew() -> bool:
         tests = [set(rows(irregular, seed)[1].tolist()) for seed in (0, 0, 1, 2)]
