@@ -18,11 +18,15 @@ PICTURE = re.compile(r"<img\b")
 
 
 class KeepPictures(ClearOutput):
-    """Clears what cells printed, but keeps figures outside of answers: the pictures to expect."""
+    """Clears what cells printed, but keeps figures outside of answers: the pictures to expect.
+
+    A cell tagged "shows-answer" loses its figure, too: it would give away what the task asks for.
+    """
 
     def preprocess_cell(self, cell: NotebookNode, resources: dict, index: int) -> tuple[NotebookNode, dict]:
         expected = []
-        if cell.cell_type == "code" and not cells.is_answer(cell) and not cells.is_test(cell):
+        secret = "shows-answer" in cell.metadata.get("tags", [])
+        if cell.cell_type == "code" and not (secret or cells.is_answer(cell) or cells.is_test(cell)):
             expected = [output for output in cell.outputs if _is_picture(output)]
         cell, resources = super().preprocess_cell(cell, resources, index)
         if expected:
