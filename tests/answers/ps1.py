@@ -81,6 +81,106 @@ def train_vae(model, pictures, steps, batch_size, alpha, beta, learning_rate, ge
         history.append(dict(zip(("loss", "kl", "reconstruction"), [float(v.detach()) for v in values])))
     return history
 """
+# More right answers: what a student may do otherwise, in loops, in float64, in another order.
+MORE_RIGHT = {
+    "draw_z": """
+class Noise:
+    def __init__(self, generator):
+        self.generator = generator
+
+    def __call__(self, *shape):
+        return torch.empty(shape, dtype=torch.float64).normal_(generator=self.generator)
+
+
+def draw_z(mu, log_var, draws, generator):
+    epsilon = Noise(generator)(*mu.shape, draws)
+    return (mu[..., None] + torch.einsum("nj,njk->njk", log_var.exp().sqrt(), epsilon)).permute(2, 0, 1)
+""",
+    "kl_normal": """
+def of_one(mu, log_var, m, s):
+    return torch.log(s) - log_var / 2 + (torch.exp(log_var) + (mu - m) ** 2) / (2 * s**2) - 0.5
+
+
+def kl_normal(mu, log_var, m, s):
+    total = 0.0
+    for n in range(mu.shape[0]):
+        for j in range(mu.shape[1]):
+            total = total + of_one(mu[n, j], log_var[n, j], m[j], s[j])
+    return total / mu.shape[0]
+""",
+    "kl_from_draws": """
+def kl_from_draws(mu, log_var, log_p, draws, generator):
+    q = torch.distributions.MultivariateNormal(mu, torch.diag_embed(log_var.exp()))
+    epsilon = torch.randn(draws, *mu.shape, generator=generator)
+    z = torch.stack([mu + (0.5 * log_var).exp() * e for e in epsilon])
+    d = q.log_prob(z) - log_p(z)
+    return [d.mean(0), (d.var(0, unbiased=False) / draws).sqrt()]
+""",
+    "elbo": """
+def elbo(x, x_hat, mu, log_var, sigma):
+    of_pictures = []
+    for i in range(len(x)):
+        error = F.mse_loss(x_hat[i].double(), x[i].double(), reduction="sum")
+        constant = x[i].numel() * torch.log(torch.tensor(sigma * (2 * math.pi) ** 0.5))
+        kl = sum((m**2 + v.exp() - v - 1) / 2 for m, v in zip(mu[i], log_var[i]))
+        of_pictures.append(-error / (2 * sigma**2) - constant - kl)
+    return torch.stack(of_pictures)
+""",
+    "decoder": """
+class Twice(nn.Module):
+    def forward(self, h):
+        return torch.kron(h, torch.ones(2, 2))
+
+
+def up_block(c_in, c_out):
+    return nn.Sequential(Twice(), nn.ReplicationPad2d(1), nn.Conv2d(c_in, c_out, (3, 3)))
+
+
+class Backwards(nn.Module):
+    def __init__(self, latent_dim, channels, image_size):
+        super().__init__()
+        self.last = up_block(channels[-1], 3)
+        self.norms = nn.ModuleList(nn.BatchNorm2d(c) for c in reversed(channels[1:]))
+        self.ups = nn.ModuleList(up_block(a, b) for b, a in zip(channels[:0:-1], channels[-2::-1]))
+        self.grid, self.wide = image_size // 2 ** len(channels), channels[0]
+        self.first = nn.Linear(latent_dim, self.wide * self.grid**2)
+
+    def forward(self, z):
+        h = self.first(z).reshape(len(z), self.wide, self.grid, self.grid)
+        for up, norm in zip(reversed(self.ups), reversed(self.norms)):
+            h = F.leaky_relu(norm(up(h)), 0.2)
+        return 1 / (1 + torch.exp(-self.last(h)))
+
+
+def make_decoder(latent_dim, channels, image_size):
+    return Backwards(latent_dim, channels, image_size)
+""",
+    "train_vae": """
+def batches(pictures, batch_size, generator):
+    while True:
+        yield from torch.utils.data.DataLoader(
+            pictures, batch_size=batch_size, shuffle=True, drop_last=True, generator=generator
+        )
+
+
+def train_vae(model, pictures, steps, batch_size, alpha, beta, learning_rate, generator):
+    optimizer = torch.optim.Adam([{"params": list(model.parameters())}], lr=learning_rate)
+    notes, source = [], batches(pictures, batch_size, generator)
+    while len(notes) < steps:
+        x = next(source)
+        mu, log_var = model.train().encode(x)
+        z = torch.addcmul(mu, (log_var / 2).exp(), torch.empty_like(mu).normal_(generator=generator))
+        x_hat = model.decode(z)
+        kl = sum(0.5 * (m @ m + (v.exp() - 1 - v).sum()) for m, v in zip(mu, log_var)) / len(x)
+        reconstruction = F.mse_loss(x_hat, x, reduction="sum") / len(x)
+        loss = alpha * kl + beta * reconstruction
+        for p, gradient in zip(model.parameters(), torch.autograd.grad(loss, list(model.parameters()))):
+            p.grad = gradient
+        optimizer.step()
+        notes.append({"reconstruction": reconstruction.tolist(), "kl": kl.tolist(), "loss": loss.tolist()})
+    return notes
+""",
+}
 ALTERNATIVES = {
     "draw_z": DRAW_Z,
     "kl_normal": KL_NORMAL,
@@ -126,6 +226,10 @@ WRONG = {
         "no mean": changed(DRAW_Z, ("return mu +", "return")),
         "no noise": "def draw_z(mu, log_var, draws, generator):\n    return mu.expand(draws, *mu.shape)\n",
         "generator unused": changed(DRAW_Z, (", generator=generator)", ")")),
+        "its own seed": changed(
+            DRAW_Z, ("    return", "    torch.manual_seed(7)\n    return"), (", generator=generator)", ")")
+        ),
+        "generator seeded anew": changed(DRAW_Z, ("    return", "    generator.manual_seed(7)\n    return")),
         "the package's own": """
 def draw_z(mu, log_var, draws, generator):
     one = dfcvae.VAE(32, mu.shape[1], (8,))
@@ -138,7 +242,15 @@ def draw_z(mu, log_var, draws, generator):
         "one number a picture": changed(KL_NORMAL, (SUMMED, ".sum(1)")),
         "drops 1/2": changed(KL_NORMAL, ("0.5 * ", "")),
         "flips the sign": changed(KL_NORMAL, ("0.5", "-0.5")),
+        "sums pictures, averages latents": changed(KL_NORMAL, (SUMMED, ".sum(0).mean()")),
         "std = exp(log_var)": changed(KL_NORMAL, ("log_var.exp()", "(2 * log_var).exp()")),
+        "exp(log_var) squared": changed(KL_NORMAL, ("0.5 * (var /", "0.5 * (var**2 /")),
+        "std for the variance": changed(KL_NORMAL, ("0.5 * (var /", "0.5 * (var**0.5 /")),
+        "log_var for log sigma": changed(
+            KL_NORMAL, ("(var / prior_var).log()", "(var**2 / prior_var).log()")
+        ),
+        "distance not squared": changed(KL_NORMAL, ("(mu - m) ** 2", "(mu - m)")),
+        "-1 for -1/2": changed(KL_NORMAL, (" - 1", " - 2")),
         "ignores m": changed(KL_NORMAL, ("(mu - m)", "mu")),
         "ignores s": changed(KL_NORMAL, ("s * s", "torch.ones_like(s)")),
         "s for s^2": changed(KL_NORMAL, ("s * s", "s")),
@@ -182,6 +294,10 @@ def kl_normal(mu, log_var, m, s):
         ),
         "rand for randn": changed(KL_FROM_DRAWS, ("randn", "rand")),
         "bits for nats": changed(KL_FROM_DRAWS, ("log_q - log_p(z)", "(log_q - log_p(z)) / math.log(2)")),
+        "log q with the variance for std": changed(
+            KL_FROM_DRAWS, ("-0.5 * epsilon**2 - 0.5 * log_var", "-0.5 * epsilon**2 / std**2 - log_var")
+        ),
+        "generator unused": changed(KL_FROM_DRAWS, (", generator=generator)", ")")),
         "spread of a draw as the error": changed(KL_FROM_DRAWS, (".div(draws).sqrt()", ".sqrt()")),
         "variance as the error": changed(KL_FROM_DRAWS, (".div(draws).sqrt()", ".div(draws)")),
         "absolute differences": changed(KL_FROM_DRAWS, ("log_q - log_p(z)", "(log_q - log_p(z)).abs()")),
@@ -224,6 +340,16 @@ def kl_from_draws(mu, log_var, log_p, draws, generator):
             ("torch.distributions.Normal(x_hat, sigma).log_prob(x)", "(-0.5 * ((x - x_hat) / sigma) ** 2)"),
             ("log_p - kl", "log_p - kl - 0.5 * math.log(2 * math.pi * sigma**2)"),
         ),
+        "constant without 2 pi": changed(
+            ELBO, ("log_p - kl", "log_p - kl + 0.5 * x[0].numel() * math.log(2 * math.pi)")
+        ),
+        "KL averaged over the batch": changed(ELBO, ("log_p - kl", "log_p - kl.mean()")),
+        "pixels of all pictures": changed(ELBO, (".sum(dim=(1, 2, 3))", ".sum()")),
+        "std = exp(log_var)": changed(
+            ELBO, ("1 + log_var", "1 + 2 * log_var"), ("torch.exp(log_var)", "torch.exp(2 * log_var)")
+        ),
+        "exp(log_var) squared": changed(ELBO, ("torch.exp(log_var)", "torch.exp(log_var) ** 2")),
+        "KL drops the 1": changed(ELBO, ("(1 + log_var", "(log_var")),
         "no KL": changed(ELBO, ("log_p - kl", "log_p")),
         "no gradient": changed(ELBO, ("log_p - kl", "(log_p - kl).detach()")),
         "the package's own": """
@@ -247,6 +373,12 @@ def elbo(x, x_hat, mu, log_var, sigma):
             (f"h = {UP}", 'h = self.conv(F.pad(h, (1, 1, 1, 1), mode="replicate"))'),
             ('return self.conv(F.pad(h, (1, 1, 1, 1), mode="replicate"))', f"return {UP}"),
         ),
+        "LeakyReLU in up_block": changed(
+            DECODER,
+            ("return self.conv(", "return F.leaky_relu(self.conv("),
+            ('mode="replicate"))', 'mode="replicate")), 0.2)'),
+        ),
+        "norm behind the LeakyReLU": changed(DECODER, (NORMS, "h = norm(F.leaky_relu(up(h), 0.2))")),
         "kernel of one pixel": changed(
             DECODER, ("c_out, 3)", "c_out, 1)"), ('F.pad(h, (1, 1, 1, 1), mode="replicate")', "h")
         ),
@@ -310,6 +442,18 @@ def make_decoder(latent_dim, channels, image_size):
             TRAIN_VAE, ("alpha * kl + beta * reconstruction", "kl + reconstruction")
         ),
         "std = exp(log_var)": changed(TRAIN_VAE, ("z = mu + std *", "z = mu + std**2 *")),
+        "log_var unused": changed(TRAIN_VAE, ("z = mu + std *", "z = mu +")),
+        "z from the prior": changed(TRAIN_VAE, ("z = mu + std *", "z =")),
+        "exp(log_var) squared in the KL": changed(TRAIN_VAE, ("std**2 - 1", "std**4 - 1")),
+        "reconstruction noted with beta": changed(
+            TRAIN_VAE, ("values = loss, kl, reconstruction", "values = loss, kl, beta * reconstruction")
+        ),
+        "x_hat detached": changed(TRAIN_VAE, ("model.decode(z)", "model.decode(z).detach()")),
+        "zero_grad behind backward": changed(
+            TRAIN_VAE,
+            ("        optimizer.zero_grad()\n", ""),
+            ("loss.backward()", "loss.backward()\n        optimizer.zero_grad()"),
+        ),
         "rand for randn": changed(TRAIN_VAE, ("randn", "rand")),
         "no noise": changed(
             TRAIN_VAE, ("z = mu + std * torch.randn(mu.shape, generator=generator)", "z = mu")

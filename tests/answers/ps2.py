@@ -154,6 +154,111 @@ RETURN = 'return (x * card["white"] - mean) / std'
 MSE = "0.5 * F.mse_loss(phi_hat[layer], phi[layer])"
 SQUARES = "(phi_hat[layer] - phi[layer]).square()"
 
+# More right answers: what a student may do otherwise, with hooks, recursion, float64, another optimizer.
+MORE_RIGHT = {
+    "normalise": """
+def normalise(x, card):
+    fed = torch.zeros_like(x, dtype=torch.float64)
+    for c, colour in enumerate(card["order"]):
+        fed[:, c] = card["white"] * x[:, "RGB".index(colour)].double()
+        fed[:, c] = (fed[:, c] - card["mean"][c]) / card["std"][c]
+    return fed
+""",
+    "name_layers": """
+def name_layers(trunk):
+    names, block, place = [], 1, 0
+    for i in range(len(trunk)):
+        if isinstance(trunk[i], (nn.MaxPool2d, nn.AvgPool2d)):
+            names.append("pool%d" % block)
+            block, place = block + 1, 0
+            continue
+        place = place + 1 if isinstance(trunk[i], nn.Conv2d) else place
+        kind = "conv" if isinstance(trunk[i], nn.Conv2d) else "relu"
+        names.append("{}{}_{}".format("bn" if isinstance(trunk[i], nn.BatchNorm2d) else kind, block, place))
+    return tuple(names)
+""",
+    "features": """
+def features(trunk, names, x, wanted):
+    missing = set(wanted) - set(names)
+    if missing:
+        raise ValueError(f"not in this network: {missing}")
+    return {name: trunk[: names.index(name) + 1](x) for name in wanted}
+""",
+    "capture": """
+import contextlib
+
+
+class Keeper:
+    def __init__(self):
+        self.kept = {}
+
+    def at(self, name):
+        return lambda module, inputs, output: self.kept.update({name: output + 0})
+
+
+def capture(network, x, names):
+    parts, keeper = dict(network.named_modules()), Keeper()
+    with contextlib.ExitStack() as stack:
+        for name in names:
+            stack.callback(parts[name].register_forward_hook(keeper.at(name)).remove)
+        network(x)
+    return keeper.kept
+""",
+    "sees": """
+import numpy as np
+
+
+def sees(layers, place):
+    seen = np.array([place])
+    for layer in list(layers)[::-1]:
+        if hasattr(layer, "kernel_size"):
+            sizes = (layer.kernel_size, layer.stride, layer.padding, layer.dilation)
+            k, s, p, d = (size if isinstance(size, int) else size[0] for size in sizes)
+            seen = np.unique((seen[:, None] * s - p + d * np.arange(k)).ravel())
+    return [seen.min(), seen.max()]
+""",
+    "dfc_loss": """
+class Term:
+    def __init__(self, one, other):
+        self.differences = (one - other).double()
+
+    def __call__(self):
+        sums = [torch.einsum("chw,chw->", d, d) / (2 * d.numel()) for d in self.differences]
+        return torch.stack(sums).mean()
+
+
+def dfc_loss(x_hat, x, kl, network, alpha, beta, weights, scales):
+    both = network(torch.cat([x_hat, x.detach()]))  # one pass
+    total = kl.double().sum() * alpha / len(kl)
+    for name, weight in weights.items():
+        term = Term(*both[name].chunk(2))
+        total = total + beta * (weight / scales[name] / scales[name]) * term()
+    return total
+""",
+    "restore": """
+import copy
+
+
+def restore(network, target, known, mask, steps):
+    own = copy.deepcopy(network).requires_grad_(False)
+    code = torch.zeros_like(known, requires_grad=True)
+    optimizer = torch.optim.LBFGS([code], max_iter=steps)
+
+    def picture():
+        return mask * known + (1 - mask) * torch.sigmoid(code)
+
+    def closure():
+        optimizer.zero_grad()
+        error = F.mse_loss(own(picture()), target, reduction="sum")
+        error.backward()
+        return error
+
+    optimizer.step(closure)
+    return picture().detach()
+""",
+    "disagree": DISAGREE_SEARCH,
+}
+
 WRONG = {
     "normalise": {
         "twice": changed(
@@ -174,6 +279,9 @@ WRONG = {
         "scaled behind the mean": changed(
             NORMALISE, ('(x * card["white"] - mean) / std', '(x - mean) / std * card["white"]')
         ),
+        "a scale of 255 always": changed(NORMALISE, ('card["white"]', "255")),
+        "rows turned, not colours": changed(NORMALISE, ("x[:, [2, 1, 0]]", "x.flip(2)")),
+        "variance for std": changed(NORMALISE, (" / std", " / std**2")),
         "no std": changed(NORMALISE, (" / std", "")),
         "times std": changed(NORMALISE, (" / std", " * std")),
         "plus mean": changed(NORMALISE, (" - mean", " + mean")),
@@ -228,6 +336,13 @@ def name_layers(trunk):
         ),
         "pool in the next block": changed(NAME_LAYERS, ('f"pool{block}"', 'f"pool{block + 1}"')),
         "pool with a place": changed(NAME_LAYERS, ('f"pool{block}"', 'f"pool{block}_{i}"')),
+        "block dropped where it is cut": changed(
+            NAME_LAYERS,
+            (
+                "    return names",
+                '    return names[: 1 + max(k for k, n in enumerate(names) if "pool" in n)]',
+            ),
+        ),
         "every pool a max pool": changed(NAME_LAYERS, ("if short is None:", 'if kind == "MaxPool2d":')),
         "the package's": "from dfcvae.vgg import layer_names\n\n\ndef name_layers(trunk):\n"
         '    return layer_names("vgg19")[: len(trunk)]\n',
@@ -262,6 +377,19 @@ def name_layers(trunk):
         "detached": changed(FEATURES, ("x.clone()", "x.detach().clone()")),
         "no_grad": changed(FEATURES, ("def features", "@torch.no_grad()\ndef features")),
         "network's order": changed(FEATURES, ("return {name: kept[name] for name in wanted}", "return kept")),
+        "names in the order of wanted": changed(
+            FEATURES,
+            ("return {name: kept[name] for name in wanted}", "return dict(zip(wanted, kept.values()))"),
+        ),
+        "a copy run to its end": changed(
+            FEATURES,
+            (
+                "    last = max(names.index(name) for name in wanted)",
+                "    import copy\n    trunk = copy.deepcopy(trunk)",
+            ),
+            ("range(last + 1)", "range(len(trunk))"),
+        ),
+        "a KeyError for unknown names": changed(FEATURES, ("raise ValueError", "raise KeyError")),
         "unknown names overlooked": changed(
             FEATURES,
             ('            raise ValueError(f"no layer {name} in this network")', "            continue"),
@@ -305,6 +433,15 @@ def features(trunk, names, x, wanted):
         "only the outermost parts": changed(
             CAPTURE, ("network.get_submodule(name)", "dict(network.named_children())[name]")
         ),
+        "the last name in every hook": changed(
+            CAPTURE, ("register_forward_hook(keep(name))", "register_forward_hook(lambda *a: keep(name)(*a))")
+        ),
+        "an error swallowed": changed(
+            CAPTURE, ("    finally:\n", "    except ArithmeticError:\n        pass\n    finally:\n")
+        ),
+        "network set to train": changed(
+            CAPTURE, ("        network(x)\n", "        network.eval()(x)\n        network.train()\n")
+        ),
         "network left in eval": changed(CAPTURE, ("network(x)", "network.eval()(x)")),
     },
     "sees": {
@@ -325,6 +462,13 @@ def features(trunk, names, x, wanted):
         "padding in the layer's own steps": changed(
             SEES, ("one(layer.padding) * jump", "one(layer.padding)")
         ),
+        "cut off at the border": changed(
+            SEES, ("return start + place * jump,", "return max(0, start + place * jump),")
+        ),
+        "from the first layer to the last": changed(
+            SEES, ("for layer in layers:", "for layer in reversed(layers):")
+        ),
+        "padding the wrong way": changed(SEES, ("start -= one", "start += one")),
         "without dilation": changed(SEES, ("one(layer.dilation) * ", "")),
         "kernel whole": changed(SEES, ("(one(layer.kernel_size) - 1)", "one(layer.kernel_size)")),
         "last one too far": changed(SEES, (" + side - 1", " + side")),
@@ -377,6 +521,14 @@ def sees(layers, place):
         "scale the wrong way": changed(DFC_LOSS, ("/ scales[layer] ** 2", "* scales[layer] ** 2")),
         "scale forgotten": changed(DFC_LOSS, (" / scales[layer] ** 2", "")),
         "mean over layers": changed(DFC_LOSS, ("beta * total", "beta * total / len(weights)")),
+        "weights squared": changed(DFC_LOSS, ("weights[layer] /", "weights[layer] ** 2 /")),
+        "the last layer only": changed(DFC_LOSS, ("total = total + w", "total = w")),
+        "pixels, too": changed(DFC_LOSS, ("total = 0.0", "total = F.mse_loss(x_hat, x.detach()) / 2")),
+        "beta for the KL as well": changed(
+            DFC_LOSS, ("alpha * kl.mean() + beta * total", "beta * (alpha * kl.mean() + total)")
+        ),
+        "KL detached": changed(DFC_LOSS, ("alpha * kl.mean()", "alpha * kl.mean().item()")),
+        "x_hat detached": changed(DFC_LOSS, ("network(x_hat)", "network(x_hat.detach())")),
         "a Python number": changed(
             DFC_LOSS, ("alpha * kl.mean() + beta * total", "float(alpha * kl.mean() + beta * total)")
         ),
@@ -431,6 +583,18 @@ def dfc_loss(x_hat, x, kl, network, alpha, beta, weights, scales):
         "leaves [0, 1]": changed(
             RESTORE, ("        with torch.no_grad():\n            p.clamp_(0, 1)\n", "")
         ),
+        "gradients of the weights zeroed": changed(
+            RESTORE,
+            (
+                "        (p.grad,) = torch.autograd.grad(error, [p])",
+                "        opt.zero_grad()\n        error.backward()",
+            ),
+            (
+                "    return",
+                "    for weight in network.parameters():\n        weight.grad.zero_()\n    return",
+            ),
+        ),
+        "steps too small": changed(RESTORE, ("lr=0.05", "lr=0.001")),
         "one step": changed(RESTORE, ("range(steps)", "range(1)")),
         "uphill": changed(RESTORE, ("grad(error, [p])", "grad(-error, [p])")),
         "a graph comes with it": changed(RESTORE, (".detach()\n", "\n")),

@@ -51,16 +51,39 @@ def _wrong_kls(mu: Tensor, log_var: Tensor, m: Tensor, s: Tensor) -> dict[str, T
     def kl(mu=mu, log_var=log_var, m=m, s=s) -> Tensor:
         return normal_kl(mu, log_var, m, s).mean()
 
-    right, latents = kl(), mu.shape[1]
+    right, latents, var = kl(), mu.shape[1], log_var.exp()
     square = (mu - m).square()
+
+    def changed(old: Tensor, new: Tensor) -> Tensor:
+        """The KL with one term, (J,) or (N, J), in another's place."""
+        return right + (new - old).expand_as(mu).sum(dim=1).mean()
+
     return {
         "KL looks averaged over latents: sum them.": right / latents,
         "KL looks summed over pictures: take their mean.": right * len(mu),
+        "KL looks summed over pictures and averaged over latents: it is the other way round.": (
+            right * len(mu) / latents
+        ),
         "KL has the wrong sign: it can never be negative.": -right,
         "KL is twice too large: a factor of 1/2 is dropped.": 2 * right,
         "KL is in bits: nats are asked, with the natural logarithm.": right / math.log(2),
         "exp(log_var) looks used as standard deviation: it is the variance.": kl(log_var=2 * log_var),
+        "exp(log_var) looks squared: it is the variance already.": changed(
+            var / (2 * s**2), var**2 / (2 * s**2)
+        ),
         "exp(log_var / 2) looks used as variance: it is the standard deviation.": kl(log_var=0.5 * log_var),
+        "exp(log_var / 2) looks used in the place of the variance: it is the standard deviation.": (
+            changed(var / (2 * s**2), var.sqrt() / (2 * s**2))
+        ),
+        "log_var looks used as log sigma: it is the logarithm of the variance.": changed(
+            0.5 * log_var, torch.zeros(())
+        ),
+        "the sign of log sigma is turned round.": changed(-0.5 * log_var, 0.5 * log_var),
+        "the sign of log s is turned round.": changed(s.log(), -s.log()),
+        "the distance of mu and m is not squared.": changed(square / (2 * s**2), (mu - m) / (2 * s**2)),
+        "a factor of 1/2 is dropped before the squares.": changed(
+            (var + square) / (2 * s**2), (var + square) / s**2
+        ),
         "m looks unused.": kl(m=torch.zeros_like(m)),
         "s looks unused.": kl(s=torch.ones_like(s)),
         "s looks used as variance: it is a standard deviation.": kl(s=s.sqrt()),
@@ -68,6 +91,7 @@ def _wrong_kls(mu: Tensor, log_var: Tensor, m: Tensor, s: Tensor) -> dict[str, T
             normal_kl(m.expand_as(mu), 2 * s.log().expand_as(mu), mu, (0.5 * log_var).exp()).mean()
         ),
         "a constant is missing: where q equals the prior, KL is zero.": right + 0.5 * latents,
+        "the constant is too large: where q equals the prior, KL is zero.": right - 0.5 * latents,
         "log s is missing: a wide prior gives a thin density everywhere.": right - s.log().sum(),
         "the distance of mu and m is not measured in units of s.": (
             right + 0.5 * (square - square / s**2).sum(dim=1).mean()
@@ -82,9 +106,12 @@ def elbo(answer: Callable) -> None:
 
 def _elbo(answer: Tried) -> None:
     mu, log_var = clouds(2, 5)
-    for shape, sigma in ((2, 3, 8, 8), 0.25), ((2, 1, 6, 6), 0.7):
+    # in the small picture the KL weighs, in the large one the pixels do
+    for shape, sigma in ((2, 1, 2, 3), 0.7), ((2, 3, 8, 8), 0.25):
         x, x_hat = torch.rand(2, *shape, generator=torch.Generator().manual_seed(2))
         found = answer(x, x_hat, mu, log_var, sigma)
+        if isinstance(found, Tensor) and found.ndim == 0:
+            raise Mistake("the ELBO is one number for the batch: keep one a picture.")
         expect_shape(found, (2,), "one number a picture")
         right = -sum(elbo_terms(x, x_hat, mu, log_var, sigma))
         recognise(found, right, _wrong_elbos(x, x_hat, mu, log_var, sigma), " nats")
@@ -99,7 +126,8 @@ def _wrong_elbos(x: Tensor, x_hat: Tensor, mu: Tensor, log_var: Tensor, sigma: f
         return elbo_terms(x, x_hat, mu, log_var, sigma)
 
     error, constant, kl = terms(sigma)
-    numbers, latents = x[0].numel(), mu.shape[1]
+    numbers, latents, var = x[0].numel(), mu.shape[1], log_var.exp()
+    pi, log_sigma = (0.5 * numbers * math.log(part) for part in (2 * math.pi, sigma**2))
     return {
         "pixels look averaged and the KL summed: sum both.": -(error + constant) / numbers - kl,
         "squared errors look averaged over pixels: sum them.": -error / numbers - constant - kl,
@@ -113,7 +141,25 @@ def _wrong_elbos(x: Tensor, x_hat: Tensor, mu: Tensor, log_var: Tensor, sigma: f
         "the constant is that of one number: every number of the picture has one.": -error
         - constant / numbers
         - kl,
+        "the constant is there without 2 pi.": -error - log_sigma - kl,
+        "the constant is there without sigma^2.": -error - pi - kl,
+        "the constant is twice too large: a factor of 1/2 is dropped.": -error - 2 * constant - kl,
+        "the sign of the constant is turned round.": -error + constant - kl,
         "KL looks left out.": -error - constant,
+        "KL looks averaged over the batch: keep one a picture.": -error - constant - kl.mean(),
+        "KL looks summed over the batch: keep one a picture.": -error - constant - kl.sum(),
+        "the pixels of all pictures are summed together: keep one number a picture.": (
+            -(error + constant).sum() - kl
+        ),
+        "a constant is missing in the KL: where the cloud is the prior, it is zero.": (
+            -error - constant - kl - 0.5 * latents
+        ),
+        "exp(log_var) looks used as standard deviation in the KL: it is the variance.": (
+            -error - constant - elbo_terms(x, x_hat, mu, 2 * log_var, sigma)[2]
+        ),
+        "exp(log_var) looks squared in the KL: it is the variance already.": (
+            -error - constant - kl - 0.5 * (var**2 - var).sum(dim=1)
+        ),
         "the squared error is twice too large: a factor of 1/2 is dropped.": -2 * error - constant - kl,
         "sigma^2 looks used as standard deviation.": -sum(terms(sigma**2)),
         "sigma looks used as variance: it is a standard deviation.": -sum(terms(sigma**0.5)),

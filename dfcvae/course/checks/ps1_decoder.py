@@ -9,7 +9,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dfcvae.course.checks.trial import Mistake, Tried, expect_shape, recognise, same, tell
-from dfcvae.course.grading.ps1_decoder import DECODER, decode_by_parts, enlarge_and_convolve, of_type
+from dfcvae.course.grading.ps1_decoder import (
+    DECODER,
+    by_width,
+    decode_by_parts,
+    enlarge_and_convolve,
+    of_type,
+)
 
 
 def decoder(up_block: Callable, make_decoder: Callable) -> None:
@@ -84,6 +90,10 @@ def _wrong_blocks(h: Tensor, weight: Tensor, bias: Tensor) -> dict[str, Tensor]:
         smoothed: convolve(smooth("bilinear", False)),
         f"{smoothed} (align_corners)": convolve(smooth("bilinear", True)),
         f"{smoothed} And {at_border}": convolve(smooth("bilinear", False), "constant"),
+        "a ReLU stands in up_block: it belongs into make_decoder, behind the norm.": convolve(nearest).relu(),
+        "a LeakyReLU stands in up_block: it belongs into make_decoder, behind the norm.": (
+            F.leaky_relu(convolve(nearest), 0.2)
+        ),
     }
 
 
@@ -106,7 +116,7 @@ def _layers(network: nn.Module, channels: tuple[int, ...]) -> None:
 
 def _end(network: nn.Module, z: Tensor) -> None:
     """The last convolution alone sets how dark a picture may be."""
-    last = of_type(network, nn.Conv2d)[-1].bias
+    last = by_width(network, nn.Conv2d)[-1].bias
     before = last.detach().clone()
     with torch.no_grad():
         last.fill_(-6.0)

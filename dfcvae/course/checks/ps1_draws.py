@@ -28,12 +28,19 @@ def draw_z(answer: Callable) -> None:
 
 def _draw_z(answer: Tried) -> None:
     (mu, log_var), seeded = clouds(3, 4), torch.Generator().manual_seed
-    z = answer(mu, log_var, DRAWS, seeded(0))
+    state, generator = torch.get_rng_state(), seeded(0)
+    z = answer(mu, log_var, DRAWS, generator)
     expect_shape(z, (DRAWS, 3, 4), "(draws, pictures, latents)")
     if (z.std(dim=0) < 1e-4).all():
         raise Mistake("every draw is the same: the noise must be drawn anew for each draw.")
     if not torch.equal(z[:1], answer(mu, log_var, DRAWS, seeded(0))[:1]):
         raise Mistake("the same seed gives other draws: epsilon must come from `generator`.")
+    if not torch.equal(state, torch.get_rng_state()):
+        raise Mistake(
+            "PyTorch's own random numbers are used or seeded: epsilon comes from `generator` alone."
+        )
+    if torch.equal(z[:1], answer(mu, log_var, DRAWS, generator)[:1]):
+        raise Mistake("a second call with the same generator gives the same draws: is it seeded anew?")
     _mean_and_spread(z.detach(), mu, log_var)
     _independence((z.detach() - mu) / (0.5 * log_var).exp())
     by = {"mu": mu.clone().requires_grad_(), "log_var": log_var.clone().requires_grad_()}
@@ -93,7 +100,9 @@ def _kl_from_draws(answer: Tried) -> None:
     found = answer(
         mu, log_var, lambda z: asked.append(z.detach()) or normal_log_prob(z, m, s), DRAWS, seeded(0)
     )
-    if asked and asked[0].shape == z.shape and (asked[0] >= mu).all():
+    if not asked:
+        raise Mistake("log_p is never called: how dense is this prior where the draws are?")
+    if asked[0].shape == z.shape and (asked[0] >= mu).all():
         raise Mistake(
             "no draw lies below mu: epsilon looks uniform between 0 and 1, not normal (rand, randn?)."
         )
@@ -103,6 +112,9 @@ def _kl_from_draws(answer: Tried) -> None:
         expect_shape(part, (3,), f"the {what}")
     _estimate(found[0].detach(), normal_kl(mu, log_var, m, s), log_q, log_p, (mu, log_var, m, s))
     _error(found[1].detach(), (log_q - log_p).std(dim=0))
+    few = (answer(mu, log_var, lambda z: normal_log_prob(z, m, s), 20, seeded(0))[0] for _ in range(2))
+    if not torch.equal(*few):
+        raise Mistake("the same seed gives another estimate: the noise must come from `generator`.")
     prior_is_q = answer(mu[:1], log_var[:1], lambda z: normal_log_prob(z, mu[0], std[0]), 20, seeded(0))
     if prior_is_q[0].abs().max() > 1e-3:
         raise Mistake(
@@ -131,6 +143,9 @@ def _estimate(kl: Tensor, right: Tensor, log_q: Tensor, log_p: Tensor, case: tup
         "log p looks left out: KL is the mean of a difference.": q,
         "the sign is turned round.": -right,
         "log q lacks its constant, log(2 pi) / 2 a latent.": right + latents * 0.5 * math.log(2 * math.pi),
+        "log q is taken with exp(log_var) as standard deviation: it is the variance.": (
+            right + 0.5 * (1 - 1 / log_var.exp() - log_var).sum(dim=1)
+        ),
         "log q lacks log sigma.": right + 0.5 * log_var.sum(dim=1),
         "log q looks averaged over latents: sum it.": q / latents - p,
         "the draws look summed: take their mean.": right * DRAWS,

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from dfcvae import faces
 from dfcvae.course.checks.trial import Mistake, Tried, recognise, same, tell
+from dfcvae.course.grading.ps1_formulas import normal_log_prob
 from dfcvae.course.grading.ps1_training import (
     TRAIN_VAE,
     Watched,
@@ -92,20 +93,39 @@ def _noise(model: Watched) -> None:
     by_picture = torch.stack(model.epsilons())  # (6, BATCH, J)
     if (by_picture.std(dim=1) < 1e-3).all():
         raise Mistake("one epsilon serves the whole batch: each picture needs its own.")
-    log_var = torch.cat([line["log_var"] for line in model.seen])
-    wide = (epsilon / (0.5 * log_var).exp()).std()
+    _spread(model)
     if not 0.85 < epsilon.std() < 1.15 or epsilon.abs().max() < 2:
-        variance = 0.9 < wide < 1.1
-        named = (
-            "exp(log_var) looks used as standard deviation" if variance else "(z - mu) / std is not N(0, I)"
-        )
-        raise Mistake(f"the noise has another spread than log_var says: {named}.")
+        raise Mistake("the noise has another spread than log_var says: (z - mu) / std is not N(0, I).")
+
+
+def _spread(model: Watched) -> None:
+    """Which spread makes the noise likeliest? Its size does not tell once training has moved log_var to 0."""
+    mu, log_var, z = (torch.cat([line[name] for line in model.seen]) for name in ("mu", "log_var", "z"))
+    std = (0.5 * log_var).exp()
+    likely = {
+        "": normal_log_prob(z, mu, std),
+        "exp(log_var) looks used as standard deviation: it is the variance.": (
+            normal_log_prob(z, mu, log_var.exp())
+        ),
+        "it looks like exp(-log_var / 2): the sign is turned round.": normal_log_prob(z, mu, 1 / std),
+        "it looks like log_var itself: log_var is the logarithm of the variance.": (
+            normal_log_prob(z, mu, log_var.abs() + 1e-3)
+        ),
+        "it is 1 everywhere: log_var looks unused.": normal_log_prob(z, mu, torch.ones_like(std)),
+        "z looks drawn from N(0, I): it comes from the cloud of the picture.": (
+            normal_log_prob(z, 0.0, torch.ones_like(std))
+        ),
+    }
+    nats = {name: value.sum().item() for name, value in likely.items()}
+    likeliest = max(nats, key=nats.get)
+    if nats[likeliest] > nats[""] + 10:
+        raise Mistake(f"the noise has another spread than log_var says: {likeliest}")
 
 
 def _terms(model: Watched, history: list[dict[str, float]]) -> None:
     line, told = model.seen[0], history[0]
     kl, error = terms_of(*(line[name] for name in ("x", "x_hat", "mu", "log_var")))
-    numbers, latents = line["x"][0].numel(), line["mu"].shape[1]
+    numbers, latents, var = line["x"][0].numel(), line["mu"].shape[1], line["log_var"].exp()
     recognise(
         torch.tensor(told["kl"]),
         kl,
@@ -115,6 +135,13 @@ def _terms(model: Watched, history: list[dict[str, float]]) -> None:
             "KL is twice too large: a factor of 1/2 is dropped.": 2 * kl,
             "KL has the wrong sign: it can never be negative.": -kl,
             "KL is in bits: nats are asked.": kl / math.log(2),
+            "exp(log_var) looks used as standard deviation in the KL: it is the variance.": (
+                kl + 0.5 * (var.square() - var).sum(dim=1).mean()
+            ),
+            "exp(log_var / 2) looks used as variance in the KL: it is the standard deviation.": (
+                kl + 0.5 * (var.sqrt() - var).sum(dim=1).mean()
+            ),
+            "a constant is missing in the KL: where the cloud is the prior, it is zero.": kl + 0.5 * latents,
         },
         " nats of KL",
     )
@@ -125,6 +152,7 @@ def _terms(model: Watched, history: list[dict[str, float]]) -> None:
             "squared errors look averaged over pixels: sum them over the picture.": error / numbers,
             "squared errors look summed over the batch as well: take the mean over pictures.": error * BATCH,
             "squared errors are halved: beta is the whole weight here.": error / 2,
+            "the history's 'reconstruction' has beta in it: note the squared error without.": BETA * error,
         },
         " of squared error",
     )
@@ -141,8 +169,13 @@ def _terms(model: Watched, history: list[dict[str, float]]) -> None:
 def _wrong_update(answer: Tried, pictures: Tensor, model: Watched) -> None:
     """Which weights moved otherwise than they should, and from which step on."""
     start, found = dict(_fresh(VAE).named_parameters()), dict(model.named_parameters())
-    if all(torch.equal(found[name], start[name]) for name in ("to_mu.weight", "from_z.weight")):
-        raise Mistake("no weight has moved: does the optimizer step?")
+    encoder, decoder = (torch.equal(found[name], start[name]) for name in ("to_mu.weight", "from_z.weight"))
+    if encoder and decoder:
+        raise Mistake("no weight has moved: does the optimizer step, and with the gradients of this step?")
+    if encoder:
+        raise Mistake("the encoder's weights have not moved: does the optimizer have all parameters?")
+    if decoder:
+        raise Mistake("the decoder's weights have not moved: does a gradient pass through x_hat?")
     first = _run(answer, pictures, steps=1)[0]
     if distance_of_updates(_fresh(VAE), first, _again(first)) < 0.01:
         raise Mistake(

@@ -54,6 +54,7 @@ def _wrong_scales(x: Tensor, card: dict[str, Any]) -> dict[str, Tensor]:
     first, scaled = x.double().clone(), x * card["white"]
     first[0] = right[0]
     turned = scaled if card["order"] == "RGB" else scaled.flip(1)
+    rgb = card | {"order": "RGB"}
     other = card | {"order": "BGR" if card["order"] == "RGB" else "RGB"}
     return {
         "x comes back as it was.": x,
@@ -70,6 +71,17 @@ def _wrong_scales(x: Tensor, card: dict[str, Any]) -> dict[str, Tensor]:
         ),
         "the standard deviation is left out.": turned - mean,
         "multiplied by the standard deviation: divide.": (turned - mean) * std,
+        "divided by the square of the standard deviation.": (turned - mean) / std**2,
+        "the picture is put on a scale of 255, whatever the card says: look at `white`.": (
+            (turned / card["white"] * 255 - mean) / std
+        ),
+        "the rows are turned round, not the colours: which axis of x holds them?": normalised(x.flip(2), rgb),
+        "the columns are turned round, not the colours: which axis of x holds them?": (
+            normalised(x.flip(3), rgb)
+        ),
+        "the pictures are turned round, not the colours: which axis of x holds them?": (
+            normalised(x.flip(0), rgb)
+        ),
         "the mean is added: subtract it.": (turned + mean) / std,
         "the mean is left out.": turned / std,
         "these are the pictures' own mean and deviation: take the card's.": (
@@ -89,21 +101,26 @@ def name_layers(answer: Callable) -> None:
 
 def _name_layers(answer: Tried) -> None:
     shapes = (((2, 2, 4), {}), ((1, 3), {}), ((2, 1), {"norm": True}), ((2, 1), {"pool": nn.AvgPool2d}))
-    for counts, settings in shapes:
-        network, names = named_vgg(counts, **settings)
+    trials = [named_vgg(counts, **settings) for counts, settings in shapes]
+    whole, of_whole = trials[0]
+    cut = of_whole.index("conv2_2") + 1
+    for network, names in (*trials, (whole[:cut], of_whole[:cut])):
         found = answer(network)
         if not isinstance(found, list | tuple):
             raise Mistake(f"gives {describe(found)}: expected a list of names.")
         if len(found) != len(names):
-            raise Mistake(f"{len(found)} names for {len(names)} layers: every layer has one, batch norm too.")
+            where = " in a network that ends within a block" if len(names) == cut else ""
+            raise Mistake(
+                f"{len(found)} names for {len(names)} layers{where}: every layer has one, batch norm too."
+            )
         wrong = [(i, *pair) for i, pair in enumerate(zip(found, names, strict=True)) if pair[0] != pair[1]]
         if wrong:
             _name_the_first(network, *wrong[0])
 
 
 def _name_the_first(network: nn.Sequential, i: int, found: Any, expected: str) -> None:
-    kind, before = type(network[i]).__name__, type(network[i - 1]).__name__
-    place = f"layer {i}, a {kind} behind a {before},"
+    kind, before = type(network[i]).__name__, type(network[i - 1]).__name__ if i else "picture"
+    place = f"layer {i}, {kind} behind {before},"
     if i == 0:
         hint = "blocks and places in a block count from 1"
     elif "Pool" in before:
@@ -129,7 +146,7 @@ def _sees(answer: Tried) -> None:
         return nn.Conv2d(1, 1, kernel, **settings)
 
     trials = {  # in this order: what each needs beyond the ones before
-        "one kernel of 3: how many pixels does it see?": [conv(3)],
+        "one kernel of 3 without padding: it begins at its own place, and sees 3 pixels.": [conv(3)],
         "two kernels, 3 and 5: the second one widens, too.": [conv(3), nn.ReLU(), conv(5)],
         "a stride: neighbouring features look several pixels apart.": [conv(3, stride=2)],
         "a layer behind a stride: its steps are longer, and what came before it is not.": (

@@ -34,6 +34,11 @@ def _features(answer: Tried) -> None:
     if not isinstance(found, dict) or set(found) != set(wanted):
         keys = list(found) if isinstance(found, dict) else describe(found)
         raise Mistake(f"gives {keys}: expected a dict of the layers {wanted} and no others.")
+    first, second = (found[name] for name in wanted)
+    if isinstance(first, Tensor) and first.shape == right[wanted[1]].shape and same(first, right[wanted[1]]):
+        raise Mistake(
+            "the features of two layers are exchanged: `wanted` may have another order than the network."
+        )
     for name in wanted:
         at = names.index(name)
         expect_shape(found[name], tuple(right[name].shape), f"{name}'s")
@@ -103,8 +108,12 @@ def _capture(answer: Tried) -> None:
     theirs.remove()
     if any(part._forward_hooks for part in network.modules()):
         raise Mistake("your hooks are still in the network: each has a handle with which it is removed.")
-    if not network.training:
+    if not all(part.training for part in network.modules()):
         raise Mistake("the network is left in eval: it was in training mode.")
+    answer(network.eval(), x.clone(), names)
+    if any(part.training for part in network.modules()):
+        raise Mistake("the network is left in training mode: it was in eval.")
+    network.train()
     if not same(network(x), before):
         raise Mistake("the network gives something else afterwards.")
     _capture_in_place(answer, x)

@@ -49,7 +49,11 @@ def _dfc_loss(answer: Tried) -> None:
 
     only = {"relu2_1": 1.0}
     differences = (network(x_hat)["relu2_1"] - network(x)["relu2_1"]).double()
-    trial(none, 1.0, 1.0, only, one, mistakes=_wrong_terms(differences, value(none, 1.0, 1.0, one, one)))
+    wrong = _wrong_terms(differences, value(none, 1.0, 1.0, one, one))
+    right, pixels = value(none, 1.0, 1.0, only, one), (x_hat - x).double().square().mean()
+    for share in 0.5 * pixels, pixels:
+        wrong |= {f"pixels ({share:.3f}) count as well: the loss compares features only.": right + share}
+    trial(none, 1.0, 1.0, only, one, mistakes=wrong)
     right, unweighted = (
         value(none, 1.0, 1.0, weights, one),
         value(none, 1.0, 1.0, dict.fromkeys(weights, 1.0), one),
@@ -57,6 +61,10 @@ def _dfc_loss(answer: Tried) -> None:
     mistakes = {
         "the weights of the layers are left out.": unweighted,
         "it looks divided by the number of layers: the terms are added.": right / 2,
+        "the weights look squared.": value(none, 1.0, 1.0, {k: w**2 for k, w in weights.items()}, one),
+        "only the last layer counts: the terms of all layers are added.": (
+            value(none, 1.0, 1.0, {"relu3_1": weights["relu3_1"]}, one)
+        ),
         "divided by the sum of the weights: the terms are added, and nothing is averaged.": right / 8,
         "every layer of the network counts: only those with a weight do.": right
         + value(none, 1.0, 1.0, only, one),
@@ -77,6 +85,7 @@ def _dfc_loss(answer: Tried) -> None:
         "the KL is summed over the batch: take its mean.": value(4 * kl, 0.5, 50.0, one, one),
         "the KL is left out.": 50.0 * features,
         "alpha weighs the features, too.": 0.5 * (kl.mean() + 50.0 * features),
+        "beta weighs the KL, too.": 50.0 * (0.5 * kl.mean() + features),
         "alpha is left out.": value(kl, 1.0, 50.0, one, one),
         "beta is left out.": value(kl, 0.5, 1.0, one, one),
     }
@@ -213,7 +222,17 @@ def _disagree(answer: Tried) -> None:
             expect_shape(y, tuple(x.shape), "two pictures of the size of x")
         if not torch.equal(given, x):
             raise Mistake("x itself is changed: work on a copy.")
+        _made_for_this_face(answer, found, x, distance)
         _rulers(*(y.detach() for y in found), x, distance, layer)
+
+
+def _made_for_this_face(answer: Tried, found: tuple[Tensor, Tensor], x: Tensor, distance: Callable) -> None:
+    """Pictures that are far from x are tried once more, with its mirror image: are they stored ones?"""
+    if min((y.detach() - x).square().mean() for y in found) < 0.01:
+        return
+    again = answer(x.flip(-1), distance)
+    if all(torch.equal(a, b) for a, b in zip(found, again, strict=True)):
+        raise Mistake("another face gives the same two pictures: make them from the x that is given.")
 
 
 def _rulers(near: Tensor, far: Tensor, x: Tensor, distance: Callable, layer: str) -> None:

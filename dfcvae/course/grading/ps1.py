@@ -53,12 +53,15 @@ def _draw_z(answers: Mapping[str, Any], deal: Deal) -> Iterator[Check]:
     def shape_and_generator() -> bool:
         state = torch.get_rng_state()
         first, same, other = z(3), z(3), z(3, more=1)
+        going_on = _seeded(seed)
+        one, two = (draw_z(mu, log_var, 3, going_on) for _ in range(2))
         untouched = torch.equal(state, torch.get_rng_state())
         return (
             first.shape == (3, *mu.shape)
             and torch.equal(first, same)
             and untouched
             and (first != other).all()
+            and (one != two).all()
         )
 
     def spread() -> bool:
@@ -175,6 +178,13 @@ def _kl_from_draws(answers: Mapping[str, Any], deal: Deal) -> Iterator[Check]:
         few = estimate(50)[0]
         return close(kl, torch.zeros(3)) and close(error, torch.zeros(3)) and few.shape == (3,)
 
+    def from_the_generator() -> bool:
+        def few(more: int = 0) -> Tensor:
+            log_p = lambda z: normal_log_prob(z, m, s)  # noqa: E731
+            return kl_from_draws(mu, log_var, log_p, 30, _seeded(seed + more))[0]
+
+        return torch.equal(few(), few()) and bool((few() != few(more=1)).all())
+
     def differentiable() -> bool:
         by = mu.clone().requires_grad_(), log_var.clone().requires_grad_()
         total = kl_from_draws(*by, lambda z: normal_log_prob(z, m, s), MANY, _seeded(seed))[0].sum()
@@ -182,10 +192,11 @@ def _kl_from_draws(answers: Mapping[str, Any], deal: Deal) -> Iterator[Check]:
         exact = (mu - m) / s**2, 0.5 * (std**2 / s**2 - 1)
         return (by_mu - exact[0]).abs().max() < 0.15 and (by_log_var - exact[1]).abs().max() < 0.15
 
-    yield 2, unbiased
+    yield 1.5, unbiased
     yield 1, without_closed_form
     yield 1, standard_error
     yield 1, zero_draw_by_draw
+    yield 0.5, from_the_generator
     yield 1, differentiable
 
 

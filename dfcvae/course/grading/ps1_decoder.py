@@ -28,13 +28,18 @@ def of_type(network: nn.Module, kind: type) -> list:
     return [module for module in network.modules() if isinstance(module, kind)]
 
 
+def by_width(network: nn.Module, kind: type) -> list:
+    """Its convolutions or norms from wide to narrow: a student may register them in any order."""
+    return sorted(of_type(network, kind), key=lambda layer: -layer.weight.shape[:2].numel())
+
+
 def decode_by_parts(network: nn.Module, z: Tensor, slope: float = 0.2) -> Tensor:
     """What the decoder's own layers give when they are put together as the task says; needs train mode.
 
     slope: of the LeakyReLU.
     """
-    (linear,), convolutions = of_type(network, nn.Linear), of_type(network, nn.Conv2d)
-    norms = of_type(network, nn.BatchNorm2d)
+    (linear,), convolutions = of_type(network, nn.Linear), by_width(network, nn.Conv2d)
+    norms = by_width(network, nn.BatchNorm2d)
     channels = convolutions[0].weight.shape[1]
     side = math.isqrt(linear.weight.shape[0] // channels)
     h = F.linear(z, linear.weight, linear.bias).view(-1, channels, side, side)

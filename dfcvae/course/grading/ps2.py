@@ -90,7 +90,7 @@ def _features(answers: Mapping[str, Any], deal: Deal) -> Iterable[Check]:
     network, names = named_vgg(random.sample((1, 2, 3), k=3))
     in_place, bn_names = named_vgg((2, 2, 1), norm=True, inplace=True)
     filled(network, generator), filled(in_place, generator).eval()
-    blocks = random.sample(("1_1", "2_1", "3_1"), k=2)
+    blocks = sorted(random.sample(("1_1", "2_1", "3_1"), k=2), reverse=True)  # not the network's order
 
     def right(network: nn.Sequential, names: Sequence[str], wanted: Sequence[str]) -> bool:
         expected = every_layer(network, names, x)
@@ -110,7 +110,7 @@ def _features(answers: Mapping[str, Any], deal: Deal) -> Iterable[Check]:
 
     def orders_and_refuses() -> bool:
         wanted = ["relu3_1", "relu1_1", "pool2"]
-        if list(features(network, names, x, wanted)) != wanted:
+        if list(features(network, names, x, wanted)) != wanted or not right(network, names, wanted):
             return False
         try:
             features(network, names, x, ["relu1_1", "relu9_1"])
@@ -177,9 +177,15 @@ def _capture(answers: Mapping[str, Any], deal: Deal) -> Iterable[Check]:
         return False
 
     def leaves_the_network() -> bool:
-        before = network(x).detach()
+        before, modes = network(x).detach(), []
         found = right(network, ["left", inner])
-        return found and torch.equal(network(x), before) and network.training
+        same = torch.equal(network(x), before)
+        for mode in (True, False):
+            network.train(mode)
+            capture(network, x.clone(), ["left"])
+            modes.append(all(part.training == mode for part in network.modules()))
+        network.train()
+        return found and same and all(modes)
 
     yield 2, lambda: right(network, ["left", inner, "stem"])
     yield 1, lambda: right(in_place, ["stem.0", "right.0", "left"])

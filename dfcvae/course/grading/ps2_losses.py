@@ -78,10 +78,16 @@ def _dfc_loss(answers: Mapping[str, Any], deal: Deal) -> Iterable[Check]:
         dfc_loss(image, target, none, network, 1.0, 1.0, one, one).backward()
         return target.grad is None and image.grad is not None and right(none, 1.0, 1.0, one, one)
 
+    def of_the_kl() -> bool:
+        nats = kl.clone().requires_grad_(True)
+        dfc_loss(x_hat, x, nats, network, alpha, beta, one, one).backward()
+        return close(nats.grad, torch.full_like(nats, alpha / len(nats)))
+
     yield 2, lambda: abs(unit() - 1) < 1e-3
     yield 1, lambda: right(none, 1.0, 1.0, two, one)
     yield 1, lambda: right(none, 1.0, 1.0, one, scales)
-    yield 2, lambda: right(kl, alpha, beta, one, one)
+    yield 1.5, lambda: right(kl, alpha, beta, one, one)
+    yield 0.5, of_the_kl
     yield 2, lambda: close(of_x_hat(dfc_loss), unit() * of_x_hat(loss))
     yield 1, of_the_target
 
