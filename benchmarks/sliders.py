@@ -9,7 +9,7 @@ pixels. Each event waits for the one before it.
     pip install -e ".[lab,browser]"
     python benchmarks/sliders.py [--chromium PATH] [--events 100] [--json [FILE]]
 
-Sliders whose single steps may leave all pixels as they are (a hat is there or is not) take no part. Times
+Sliders whose steps may leave all pixels as they are (a hat is there or is not) take no part. Times
 depend on the computer and on what else it does. They are printed, not judged. The notebooks run in the smoke
 profile unless DFCVAE_PROFILE says otherwise: fewer faces and steps, and the same work for a picture.
 """
@@ -35,7 +35,7 @@ WIDGETS = ".jupyter-widgets:has(> .widget-slider)"  # the picture and its slider
 SLIDERS = {  # to turn, by notebook
     "00_start_here": ("mouth_curve", "hair_length", "skin_tone", "light_x", "yaw"),
     "04_dfc_vae": ("position",),
-    "05_latent_space": ("face", "Eyeglasses", "Smiling", "Wearing_Hat", "Pale_Skin"),
+    "05_latent_space": ("Eyeglasses", "Smiling", "Long_Hair", "Wearing_Hat", "Pale_Skin"),
 }
 PACKAGES = ("jupyterlab", "ipywidgets", "playwright")
 

@@ -145,7 +145,7 @@ def turn(draw: Callable[..., show.Shown], **knobs: tuple[float, float, float, fl
     def redraw() -> None:
         shown = draw(**{name: one.value for name, one in sliders.items()})
         picture.layout.min_height = f"{shown.figure.bbox.height:.0f}px"  # or the page jumps with each picture
-        picture.value = shown._repr_html_()
+        picture.value = shown.html(small=False)
 
     follower = Follower(redraw)
     for one in sliders.values():

@@ -123,9 +123,9 @@ def test_any_figure_follows_sliders_whose_names_can_be_read():
     assert [one.description for one in sliders] == ["level", "a_name_of_some_length"]
     assert all(one.style.description_width == "11em" for one in sliders)
     assert (sliders[0].min, sliders[0].max, sliders[0].step, sliders[0].value) == (0, 1, 0.05, 0.5)
-    assert picture.value == grey(0.5)._repr_html_() and picture.layout.min_height == "324px"
+    assert picture.value == grey(0.5).html(small=False) and picture.layout.min_height == "324px"
     sliders[0].value = 0.75
-    assert picture.value == grey(0.75)._repr_html_() and "level 0.75" in picture.value
+    assert picture.value == grey(0.75).html(small=False) and "level 0.75" in picture.value
 
 
 def test_the_figure_of_a_dragged_slider_is_that_of_its_last_value():
@@ -140,7 +140,7 @@ def test_the_figure_of_a_dragged_slider_is_that_of_its_last_value():
         await asyncio.sleep(0.5)
         return picture.value
 
-    assert asyncio.run(drag()) == grey(1.0)._repr_html_()
+    assert asyncio.run(drag()) == grey(1.0).html(small=False)
     assert levels[0] == 0 and levels[-1] == 1 and 2 <= len(levels) <= 3
 
 

@@ -79,6 +79,7 @@ def test_every_figure_is_there_and_no_widget_is_dead(opened):
     assert len(figures) > 5
     assert [name for name in figures if not found[name]["pictures"]] == []
     assert [name for name, cell in found.items() if 0 in cell["pictures"]] == [], "a picture is broken"
+    assert any(cell["widgets"] for cell in found.values()) == (path.stem in SLIDERS)
 
 
 def test_every_equation_fits_a_narrow_window(opened):
