@@ -52,7 +52,7 @@ def wait_for_pixels(page) -> float:
     while not seen["frames"] and time.monotonic() < until:
         time.sleep(random.uniform(0.25, 0.4))  # not in step with the frames
         seen = page.evaluate("watch.seen()")
-    return seen["frames"][0] - seen["events"][-1] if seen["frames"] else math.inf
+    return round(seen["frames"][0] - seen["events"][-1], 1) if seen["frames"] else math.inf
 
 
 def by_keyboard(page, handle, events: int) -> list[float]:
