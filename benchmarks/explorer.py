@@ -25,27 +25,21 @@ import math
 import os
 import random
 import re
-import shutil
-import socket
-import subprocess
-import sys
 import tempfile
 import time
-from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 
+from front_end import HANDLE, ROOT, chromium, jupyterlab, open_notebook, outcome, run_all
+
 from dfcvae.hardware import available_threads
 
-NOTEBOOK = Path(__file__).resolve().parent.parent / "notebooks" / "05_latent_space.ipynb"
+NOTEBOOK = ROOT / "notebooks" / "05_latent_space.ipynb"
 CELLS = ("setup", "imports", "codes", "nats", "vector-by-hand", "space", "sliders")  # what the explorer needs
 LIMIT, RATE = 150, 30  # milliseconds; key events a second
-SETTLE, WAIT = 1.0, 300.0  # seconds until nothing moves any more, and for the explorer to come
-IMAGE, STATUS = "img.widget-image", "[role=status]:not(:empty)"
-ERROR = ".jp-OutputArea-output[data-mime-type='application/vnd.jupyter.error']"
-FLAGS = ("--disable-gpu", "--disable-quic", "--disable-sync")  # and what Playwright sets by itself
+SETTLE = 1.0  # seconds until nothing moves any more
+WIDGETS, STATUS = ".jupyter-widgets:has(> img.widget-image)", "[role=status]:not(:empty)"
 PACKAGES = ("dfcvae", "torch", "jupyterlab", "ipywidgets", "playwright")
-WATCH = Path(__file__).with_suffix(".js")
 
 
 def write_notebook(path: Path) -> None:
@@ -55,34 +49,6 @@ def write_notebook(path: Path) -> None:
     if missing := [name for name in CELLS if name not in cells]:
         raise SystemExit(f"{NOTEBOOK.name} has no cell {', '.join(missing)}: mend CELLS in this file.")
     path.write_text(json.dumps({**notebook, "cells": [cells[name] for name in CELLS]}), encoding="utf-8")
-
-
-@contextmanager
-def jupyterlab(folder: Path):
-    """The address of a JupyterLab on the folder, with settings of its own, and without a token."""
-    own = {f"JUPYTER{name}_DIR": str(folder / name) for name in ("LAB_SETTINGS", "_CONFIG", "_RUNTIME")}
-    quiet = folder / "LAB_SETTINGS/@jupyterlab/apputils-extension/notification.jupyterlab-settings"
-    quiet.parent.mkdir(parents=True)
-    quiet.write_text('{"checkForUpdates": false, "doNotDisturbMode": true, "fetchNews": "false"}')
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    server = {"ip": "127.0.0.1", "port": port, "port_retries": 0, "open_browser": False, "root_dir": folder}
-    command = [sys.executable, "-m", "jupyterlab", "--allow-root", "--IdentityProvider.token="]
-    command += ["--LabApp.expose_app_in_browser=True", f"--LabApp.workspaces_dir={folder / 'workspaces'}"]
-    command += [f"--ServerApp.{name}={value}" for name, value in server.items()]
-    environment = {"DFCVAE_PROFILE": "smoke", **os.environ, **own}
-    log, until = folder / "jupyterlab.log", time.monotonic() + WAIT
-    with log.open("wb") as out:
-        process = subprocess.Popen(command, env=environment, cwd=folder, stdout=out, stderr=out)
-    try:
-        while " is running at" not in log.read_text(errors="replace"):
-            if process.poll() is not None or time.monotonic() > until:
-                raise SystemExit(f"JupyterLab did not start:\n{log.read_text(errors='replace')[-2000:]}")
-            time.sleep(0.2)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        process.wait(30)
 
 
 def next_slider(page) -> str:
@@ -104,7 +70,7 @@ def press(page, key: str) -> tuple[float, float, float]:
         seen = page.evaluate("watch.seen()")
     shown, painted = (seen[one][0] if seen["painted"] else math.inf for one in ("frames", "painted"))
     drawn = re.search(r"drawn in (\d+) ms", page.inner_text(STATUS))
-    return shown - seen["keys"][0], painted - seen["keys"][0], float(drawn[1]) if drawn else math.nan
+    return shown - seen["events"][0], painted - seen["events"][0], float(drawn[1]) if drawn else math.nan
 
 
 def hold(page, key: str, back: str, events: int) -> tuple[float, int, bool]:
@@ -120,15 +86,16 @@ def hold(page, key: str, back: str, events: int) -> tuple[float, int, bool]:
     for one in (back, key):  # to the same state again, without haste
         page.keyboard.press(one)
         time.sleep(SETTLE)
-    late = seen["frames"][-1] - seen["keys"][-1] if seen["frames"] else math.inf
-    return late, len(seen["frames"]), page.evaluate("watch.isKept()") and len(seen["keys"]) == events
+    late = seen["frames"][-1] - seen["events"][-1] if seen["frames"] else math.inf
+    return late, len(seen["frames"]), page.evaluate("watch.isKept()") and len(seen["events"]) == events
 
 
 def measure(page, presses: int, holds: int) -> dict:
     """Both series, and the read-out before and after."""
-    page.evaluate("selector => watch.start(selector)", IMAGE)
+    page.evaluate("watch.listen()")
+    page.evaluate("selector => watch.start(selector)", WIDGETS)
     page.keyboard.press("Escape")
-    n = page.locator(".jupyter-widgets [role=slider]").count()
+    n = page.locator(HANDLE).count()
     found = {"before": page.inner_text(STATUS), "sliders": [], "presses": [], "holds": []}
     for i in range(n):
         found["sliders"].append(next_slider(page))
@@ -163,31 +130,21 @@ def report(found: dict) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    browser = shutil.which("chromium") or shutil.which("google-chrome")
-    parser.add_argument("--chromium", default=browser, help=f"the browser (default {browser})")
+    parser.add_argument("--chromium", help="the browser (default: the one that is installed)")
     parser.add_argument("--presses", type=int, default=100, help="single presses (default 100)")
     parser.add_argument("--holds", type=int, default=20, help="times a key is held (default 20)")
     parser.add_argument("--json", type=Path, help="write every time to this file")
     options = parser.parse_args()
-    from playwright.sync_api import sync_playwright
-
-    with tempfile.TemporaryDirectory() as name, sync_playwright() as playwright:
+    with tempfile.TemporaryDirectory() as name, chromium(options.chromium) as browser:
         write_notebook(Path(name) / "explorer.ipynb")
-        with jupyterlab(Path(name)) as url:
-            chromium = playwright.chromium.launch(executable_path=options.chromium, args=FLAGS)
-            page = chromium.new_page(viewport={"width": 1280, "height": 1000})
-            page.set_default_timeout(1000 * WAIT)
-            page.goto(f"{url}/lab/tree/explorer.ipynb?reset")
-            page.wait_for_function("window.jupyterapp")
-            page.add_script_tag(path=WATCH)
-            page.evaluate("watch.run()")
-            page.wait_for_selector(f"{IMAGE}[src^='blob:'], {ERROR}")
-            if page.locator(ERROR).count():
-                raise SystemExit(page.inner_text(ERROR))
+        with jupyterlab(Path(name)) as url, open_notebook(browser, url, "explorer.ipynb") as page:
+            run_all(page)
+            if errors := [error for cell in outcome(page) for error in cell["errors"]]:
+                raise SystemExit("\n".join(errors))
+            page.wait_for_selector(f"{WIDGETS} img[src^='blob:']")
             time.sleep(SETTLE)
             found = measure(page, options.presses, options.holds)
-            found["versions"] = [f"Chromium {chromium.version}"]
-            chromium.close()
+            found["versions"] = [f"Chromium {browser.version}"]
     found["load"] = getattr(os, "getloadavg", lambda: "unknown")()
     found["versions"] += [f"{package} {metadata.version(package)}" for package in PACKAGES]
     report(found)

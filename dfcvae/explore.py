@@ -1,16 +1,17 @@
 """An explorer of the latent space: sliders for attributes and latents, and a still grid without them.
 
 `Space` turns what the sliders say into a picture; it knows nothing of widgets, and is what is timed.
-`Explorer` is the widgets: every control takes the keyboard, and every number is written out. Nothing in the
-package imports this module.
+`Explorer` is the widgets: every control takes the keyboard, and every number is written out. `turn` puts
+sliders to any function that makes a figure. Nothing in the package imports this module.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -19,6 +20,9 @@ from torch import Tensor
 from dfcvae import show
 from dfcvae.pictures import png_bytes, to_uint8
 from dfcvae.vae import VAE
+
+if TYPE_CHECKING:
+    import ipywidgets
 
 PAUSE = 0.03  # seconds from one picture's start to the next at least: the next one shows what came in between
 GAP = 8  # pixels between the two pictures
@@ -100,6 +104,66 @@ class Space:
         return show.rows(rows, alt)
 
 
+class Follower:
+    """Draws after changes, the newest state, at most once in ``PAUSE`` seconds. ``drawn``: how often."""
+
+    def __init__(self, draw: Callable[[], None]) -> None:
+        self.draw, self.drawn, self._waiting, self._last = draw, 0, False, 0.0
+
+    def now(self) -> None:
+        """Draw at once."""
+        self._last, self._waiting = time.perf_counter(), False
+        self.draw()
+        self.drawn += 1
+
+    def changed(self, _: object = None) -> None:
+        """Draw soon."""
+        # A slider that is dragged sends more events than there are pictures to see. They are not queued: the
+        # first one books a picture, and that picture shows the newest state.
+        if self._waiting:
+            return
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:  # no event loop: a script or a test
+            self.now()
+            return
+        self._waiting = True
+        loop.call_later(max(0.0, self._last + PAUSE - time.perf_counter()), self.now)
+
+
+def turn(draw: Callable[..., show.Shown], **knobs: tuple[float, float, float, float]) -> ipywidgets.VBox:
+    """The figure draw(name=value, ...) under a slider a name, and it follows them. Value of a cell.
+
+    knobs: name = (lowest, highest, step, start). In place of ``ipywidgets.interact``, which cuts long names
+    off and draws every value that a dragged slider passes, however late.
+    """
+    import ipywidgets as w
+
+    sliders = {name: _slider(name, *ends, ".2f") for name, ends in knobs.items()}
+    picture = w.HTML()
+
+    def redraw() -> None:
+        shown = draw(**{name: one.value for name, one in sliders.items()})
+        picture.layout.min_height = f"{shown.figure.bbox.height:.0f}px"  # or the page jumps with each picture
+        picture.value = shown.html(small=False)
+
+    follower = Follower(redraw)
+    for one in sliders.values():
+        one.observe(follower.changed, "value")
+    follower.now()
+    return w.VBox([*sliders.values(), picture])
+
+
+def _slider(
+    tag: str, low: float, high: float, step: float, start: float, form: str
+) -> ipywidgets.FloatSlider:
+    import ipywidgets as w
+
+    style, layout = {"description_width": "11em"}, w.Layout(width="99%")
+    ends = {"min": low, "max": high, "step": step, "readout_format": form}
+    return w.FloatSlider(start, description=tag, style=style, layout=layout, **ends)
+
+
 class Explorer:
     """Sliders beside a picture that follows them. Display it as the last value of a cell.
 
@@ -112,25 +176,20 @@ class Explorer:
 
         self.space, self.attributes = space, tuple(attributes)
         wide, tags = w.Layout(width="99%"), {"description_width": "11em"}
-
-        def slider(tag: str, reach: float) -> w.FloatSlider:
-            ends = {"min": -reach, "max": reach, "step": 0.1, "readout_format": "+.1f"}
-            return w.FloatSlider(0, description=tag, style=tags, layout=wide, **ends)
-
         self.face = w.IntSlider(0, min=0, max=len(space.mu) - 1, description="face", style=tags, layout=wide)
-        self.amounts = {name: slider(name, 3) for name in attributes}
-        self.shifts = {number: slider(f"latent {number}", 5) for number in latents}
+        self.amounts = {name: _slider(name, -3, 3, 0.1, 0, "+.1f") for name in attributes}
+        self.shifts = {number: _slider(f"latent {number}", -5, 5, 0.1, 0, "+.1f") for number in latents}
         self.image = w.Image(format="png", layout=w.Layout(max_width="100%", align_self="center"))
         self.numbers = w.HTML()
         self.reset = w.Button(description="Back to the start", tooltip="All sliders but the face's to 0")
         self.reset.on_click(lambda _: self._zero())
         self.sliders = [self.face, *self.amounts.values(), *self.shifts.values()]
+        self.follower = Follower(self.draw)
         for one in self.sliders:
-            one.observe(self._changed, "value")
+            one.observe(self.follower.changed, "value")
         caption = w.HTML(f"left: the face to start from &nbsp; right: what the sliders make of it<br>{HELP}")
         self.widget = w.VBox([self.image, self.numbers, *self.sliders, self.reset, caption])
-        self.drawn, self._waiting, self._last = 0, False, 0.0
-        self.draw()
+        self.follower.now()
 
     @property
     def state(self) -> State:
@@ -143,27 +202,12 @@ class Explorer:
 
     def draw(self) -> None:
         """Show the picture and the numbers of the sliders' state."""
-        self._last, self._waiting = time.perf_counter(), False
-        state = self.state
+        start, state = time.perf_counter(), self.state
         pair = self.space.pair(state)  # drawn once, for the picture and the numbers
         self.image.value = self.space.png(state, pair=pair)
-        milliseconds = 1000 * (time.perf_counter() - self._last)
+        milliseconds = 1000 * (time.perf_counter() - start)
         numbers = f"{self.space.read_out(state, pair)}; drawn in {milliseconds:.0f} ms"
         self.numbers.value = f'<span role="status">{numbers}</span>'
-        self.drawn += 1
-
-    def _changed(self, _: object) -> None:
-        # A slider that is dragged sends more events than there are pictures to see. They are not queued: the
-        # first one books a picture, and that picture shows the newest state.
-        if self._waiting:
-            return
-        try:
-            loop = asyncio.get_running_loop()
-        except RuntimeError:  # no event loop: a script or a test
-            self.draw()
-            return
-        self._waiting = True
-        loop.call_later(max(0.0, self._last + PAUSE - time.perf_counter()), self.draw)
 
     def _zero(self) -> None:
         for one in self.sliders[1:]:

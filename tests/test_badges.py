@@ -1,13 +1,10 @@
 """Badges and set-up cells follow the address in pyproject.toml, and nothing else in a page moves."""
 
 import ast
-import io
 import json
-import os
 import shutil
 import subprocess
 import sys
-import zipfile
 from pathlib import Path
 
 import nbformat
@@ -270,112 +267,6 @@ def test_long_names_pass_the_linter(tmp_path):
         command = [sys.executable, "-m", "ruff", *task, "--config", ROOT / "pyproject.toml", path]
         done = subprocess.run(command, capture_output=True, text=True)
         assert done.returncode == 0, done.stdout
-
-
-# The set-up cell at work, in a bare environment, with the real pip and packages from a folder: no network.
-
-
-def wheel(
-    folder: Path, name: str, version: str, needs: tuple[str, ...] = (), files: dict | None = None
-) -> Path:
-    """The smallest package that pip installs."""
-    info, path = f"{name}-{version}.dist-info", folder / f"{name}-{version}-py3-none-any.whl"
-    requires = "".join(f"Requires-Dist: {need}\n" for need in needs)
-    files = (files or {f"{name}/__init__.py": f"__version__ = {version!r}\n"}) | {
-        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{requires}",
-        f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
-    }
-    with zipfile.ZipFile(path, "w") as archive:
-        for name, text in files.items():
-            archive.writestr(name, text)
-        archive.writestr(f"{info}/RECORD", "".join(f"{name},,\n" for name in [*files, f"{info}/RECORD"]))
-    return path
-
-
-HOST = """\
-import subprocess, sys
-class Shell:
-    def run_line_magic(self, magic, line):
-        assert magic == "pip"
-        print("pip", line)
-        sys.stdout.flush()
-        subprocess.run(f'"{PIP}" -m pip --python "{sys.executable}" {line}', shell=True)
-get_ipython = Shell
-"""
-
-
-@pytest.fixture
-def bare(tmp_path):
-    """A function that runs a set-up cell in an environment with a torch of its own; pip finds newer ones."""
-    environment, shelf = tmp_path / "bare", tmp_path / "shelf"
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", environment], check=True)
-    shelf.mkdir()
-    for name in ("torch", "numpy", "torchvision"):
-        wheel(shelf, name, "99.0")
-    for name in ("torchmetrics", "matplotlib", "ipywidgets"):
-        wheel(shelf, name, "1.0", needs=("numpy>1.2",))
-    (packages,) = environment.rglob("site-packages")
-    ours = {"torch": "2.6.0+cu124", "numpy": "1.26.4"}  # no torchvision: nothing to keep
-    for name, version in ours.items():
-        zipfile.ZipFile(io.BytesIO(wheel(tmp_path, name, version).read_bytes())).extractall(packages)
-    python = next(
-        path for path in (environment / "bin/python", environment / "Scripts/python.exe") if path.exists()
-    )
-
-    def run(needs: tuple[str, ...], cell: str = SCHOOL.set_up) -> tuple[subprocess.CompletedProcess, dict]:
-        code = {"dfcvae/__init__.py": "", "dfcvae/course/__init__.py": ""}
-        code["dfcvae/course/setup.py"] = "def start():\n    print('started')\n    return 'here'\n"
-        package = wheel(tmp_path, "dfcvae", "0.1.0", needs, code)
-        cell = cell.replace(
-            "https://github.com/a-school/dfc-vae/archive/refs/heads/main.zip", package.as_uri()
-        )
-        surroundings = {
-            key: value for key, value in os.environ.items() if not key.startswith(("PIP_", "PYTHON"))
-        }
-        surroundings |= {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(shelf), "PIP_CONFIG_FILE": os.devnull}
-        script = HOST.replace("{PIP}", sys.executable) + cell
-        done = subprocess.run(
-            [python, "-c", script], cwd=tmp_path, env=surroundings, capture_output=True, text=True
-        )
-        there = (path.name.split("-")[:2] for path in packages.glob("*.dist-info"))
-        return done, {name: version.removesuffix(".dist") for name, version in there}
-
-    return run
-
-
-NEEDS = ("torch>=2.4", "torchvision>=0.19", "numpy", "torchmetrics")
-
-
-def test_set_up_installs_what_is_missing_and_keeps_the_torch_that_is_there(bare):
-    done, there = bare(NEEDS)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.splitlines()[-1] == "started"
-    assert there["torch"] == "2.6.0+cu124" and there["numpy"] == "1.26.4"
-    assert there["torchvision"] == "99.0"  # was not there, so there was nothing to leave alone
-    assert {"dfcvae", "torchmetrics", "matplotlib", "ipywidgets"} <= set(there)
-    again, _ = bare(NEEDS)
-    assert again.stdout == "started\n"  # pip is not even asked
-
-
-def test_set_up_stops_where_the_package_needs_a_newer_torch(bare):
-    done, there = bare(("torch>=2.7",))
-    assert done.returncode != 0 and "No module named 'dfcvae'" in done.stderr
-    assert "Cannot install dfcvae==0.1.0 and torch==2.6.0+cu124" in done.stderr
-    assert there == {"torch": "2.6.0+cu124", "numpy": "1.26.4"}
-
-
-def test_without_pinning_pip_would_have_replaced_it(bare):
-    """The test above proves something: the same cell without the pins does replace torch."""
-    done, there = bare(("torch>=2.7",), SCHOOL.set_up.replace("{' '.join(kept)}", ""))
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert there["torch"] == "99.0"
-
-
-def test_without_an_address_set_up_asks_nobody_and_says_what_to_do(bare):
-    done, there = bare((), Address().set_up)
-    assert done.returncode != 0 and "pip" not in done.stdout
-    assert 'pip install -e ".[lab]"' in done.stderr
-    assert set(there) == {"torch", "numpy"}
 
 
 # The workflows.

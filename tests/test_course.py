@@ -17,14 +17,14 @@ PACKAGE = Path(show.__file__).parent
 ALT = "A sentence that states the finding."
 
 
-def picture_of(shown: show.Shown) -> torch.Tensor:
+def picture_of(shown: show.Shown, small: bool = True) -> torch.Tensor:
     """What the browser would show: uint8 (height, width, 3)."""
     import io
 
     import numpy as np
     from PIL import Image
 
-    return torch.from_numpy(np.array(Image.open(io.BytesIO(shown.encode()[1])).convert("RGB")))
+    return torch.from_numpy(np.array(Image.open(io.BytesIO(shown.encode(small)[1])).convert("RGB")))
 
 
 def test_figures_carry_their_alt_text_as_html():
@@ -48,6 +48,12 @@ def test_a_picture_is_shown_pixel_for_pixel():
         left = i * (side + show.GAP)
         shown = sheet[show.LINE : show.LINE + side, left : left + side]
         assert torch.equal(shown[1::3, 1::3], picture.permute(1, 2, 0))
+
+
+def test_a_picture_encoded_in_haste_has_the_same_pixels():
+    shown = show.faces(faces.draw({"skin_tone": torch.tensor([0.1, 0.9])}), ALT)
+    assert torch.equal(picture_of(shown, small=False), picture_of(shown))
+    assert shown.encode(small=False)[0] == "png" and "data:image/png;" in shown.html(small=False)
 
 
 def test_rows_stand_in_the_order_given():

@@ -12,7 +12,8 @@ import torch
 from PIL import Image
 
 import dfcvae
-from dfcvae.explore import GAP, Explorer, Space, State
+from dfcvae import show
+from dfcvae.explore import GAP, Explorer, Space, State, turn
 
 NAMES = ("Hat", "Smile")
 
@@ -102,14 +103,45 @@ def test_events_never_queue(explorer):
     """A burst of events gives one or two pictures, the last one of the newest state."""
 
     async def burst():
-        drawn = explorer.drawn
+        drawn = explorer.follower.drawn
         for i in range(200):
             explorer.amounts["Hat"].value = (i + 1) / 100
         await asyncio.sleep(0.5)
-        return explorer.drawn - drawn
+        return explorer.follower.drawn - drawn
 
     assert 1 <= asyncio.run(burst()) <= 2
     assert explorer.image.value == explorer.space.png(State(0, {"Hat": 2.0}))
+
+
+def grey(level, **_):
+    picture = torch.full((1, 3, 64, 64), level)
+    return show.faces(picture, alt=f"A square of one grey that has level {level:g}.", columns=1)
+
+
+def test_any_figure_follows_sliders_whose_names_can_be_read():
+    *sliders, picture = turn(grey, level=(0.0, 1.0, 0.05, 0.5), a_name_of_some_length=(0, 2, 1, 0)).children
+    assert [one.description for one in sliders] == ["level", "a_name_of_some_length"]
+    assert all(one.style.description_width == "11em" for one in sliders)
+    assert (sliders[0].min, sliders[0].max, sliders[0].step, sliders[0].value) == (0, 1, 0.05, 0.5)
+    assert picture.value == grey(0.5).html(small=False) and picture.layout.min_height == "324px"
+    sliders[0].value = 0.75
+    assert picture.value == grey(0.75).html(small=False) and "level 0.75" in picture.value
+
+
+def test_the_figure_of_a_dragged_slider_is_that_of_its_last_value():
+    levels = []
+
+    async def drag():
+        slider, picture = turn(
+            lambda level: levels.append(level) or grey(level), level=(0, 1, 0.01, 0)
+        ).children
+        for i in range(100):
+            slider.value = (i + 1) / 100
+        await asyncio.sleep(0.5)
+        return picture.value
+
+    assert asyncio.run(drag()) == grey(1.0).html(small=False)
+    assert levels[0] == 0 and levels[-1] == 1 and 2 <= len(levels) <= 3
 
 
 def test_the_grid_gives_way_when_a_front_end_answers(explorer, monkeypatch):

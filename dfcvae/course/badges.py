@@ -54,8 +54,9 @@ from importlib import metadata, util
 
 if util.find_spec("dfcvae") is None:  # the torch, torchvision and numpy that are here stay as they are
     kept = [f"{p}=={metadata.version(p)}" for p in ("torch", "torchvision", "numpy") if util.find_spec(p)]
-    source = "ARCHIVE"
-    get_ipython().run_line_magic("pip", f"install -q {' '.join(kept)} {source} matplotlib ipywidgets")
+    new = "matplotlib ipywidgets scikit-learn ARCHIVE"
+    get_ipython().run_line_magic("pip", f"install -q {' '.join(kept)} {new}")
+    assert util.find_spec("dfcvae"), "pip failed, see above. No network? Turn it on and run this cell again."
 from dfcvae.course.setup import start
 
 here = start()"""
