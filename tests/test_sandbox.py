@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from dfcvae.course.classroom import guard, sandbox
+from dfcvae.course.classroom import guard, isolation, sandbox
 
 pytest.importorskip("IPython", reason="the sandbox runs cells as a notebook does: pip install dfcvae[teach]")
 
@@ -61,7 +61,7 @@ def test_cells_that_hang_call_out_or_eat_memory_cost_only_themselves(tmp_path):
     assert "no network" in text(result, "network")
     assert "memory" in text(result, "memory").lower() and "error" in text(result, "memory")
     assert "seen" in text(result, "picture") and "'text/plain': '2'" in text(result, "picture")
-    assert ("False" in text(result, "where")) == sandbox.isolated()
+    assert ("False" in text(result, "where")) == isolation.isolated()
     assert os.path.expanduser("~") + "'" not in text(result, "where")
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import nbformat
 from nbformat import NotebookNode
 
-from dfcvae.course.classroom import cells, guard, record, sandbox, tool
+from dfcvae.course.classroom import cells, guard, isolation, record, sandbox, tool
 from dfcvae.course.classroom.collect import Submission, collect
 from dfcvae.course.classroom.course import ROOT, Course
 from dfcvae.course.classroom.export import export
@@ -42,10 +42,13 @@ def grade(
     _check_hideable(folder)
     collected = collect(folder, releases, course.ids())
     lines = list(collected.told)
-    if not sandbox.isolated():
+    if not isolation.isolated():
         lines.append(
-            "this machine has no namespaces to shut the network and the disk off: only Python's is shut"
+            "NO SANDBOX: this machine does not let us shut the network and the disk off "
+            f"({isolation.hindrance()}): students' code can read and write what you can. Grade in a virtual "
+            "machine, or on a Linux that allows user namespaces."
         )
+        say(lines[-1])
     jobs = [job for one in collected.submissions if (job := _prepare(course, releases, one, lines))]
     hidden = [course.folder / name for name in PRIVATE + FILES] + [ROOT / "notebooks", ROOT / "tests", folder]
 

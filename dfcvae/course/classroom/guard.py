@@ -7,6 +7,7 @@ be judged from outside. So the functions that tests lean on are noted before and
 from __future__ import annotations
 
 import builtins
+import contextlib
 import gc
 import importlib
 import math
@@ -14,7 +15,7 @@ import random
 import socket
 import sys
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy
 import torch
@@ -44,6 +45,35 @@ def block_network() -> None:
 
     socket.socket.connect = socket.socket.connect_ex = refuse
     socket.getaddrinfo = socket.create_connection = refuse
+
+
+STARTS = frozenset(
+    "subprocess.Popen os.fork os.forkpty os.exec os.posix_spawn os.spawn os.startfile os.system pty.spawn".split()
+)
+
+
+def block_programs() -> Callable:
+    """Refuse to start programs and processes, and return what allows it for a moment.
+
+    A fresh Python would know nothing of poisoned functions, and outlive the time of a cell.
+    """
+    allowed: list[bool] = []
+
+    def refuse(event: str, _: tuple) -> None:
+        if event in STARTS and not allowed:
+            raise PermissionError(
+                "no other program or process can be started while your notebook is graded: leave it out "
+                "(a DataLoader takes num_workers=0)."
+            )
+
+    @contextlib.contextmanager
+    def allow() -> Iterator[None]:
+        allowed.append(True)
+        yield
+        allowed.clear()
+
+    sys.addaudithook(refuse)
+    return allow
 
 
 def limit(memory_mb: int, file_mb: int = 256) -> None:
