@@ -258,12 +258,14 @@ def test_tables_for_canvas_and_moodle(tmp_path):
     scores = {"ada": {"ps1": 7.5, "ps2": 3.0}, "bob": {"ps1": 1.0}}
     ids = {"ada": {"canvas_id": "11", "moodle_id": "a1"}, "bob": {"canvas_id": "12", "moodle_id": ""}}
     export.canvas(tmp_path / "c.csv", scores, {"ps1": 9, "ps2": 4}, ids)
-    export.moodle(tmp_path / "m.csv", scores, {"ps1": 9, "ps2": 4}, ids)
+    export.moodle(
+        tmp_path / "m.csv", scores | {"eve": {"ps2": 2.0}}, "ps1", ids | {"eve": {"moodle_id": "e"}}
+    )
     canvas, moodle = (list(csv.reader((tmp_path / f).open(newline=""))) for f in ("c.csv", "m.csv"))
     assert canvas[0] == ["Student", "ID", "SIS User ID", "SIS Login ID", "Section", "ps1", "ps2"]
     assert canvas[1] == ["    Points Possible", "", "", "", "", "9", "4"]
     assert [row[1:2] + row[5:] for row in canvas[2:]] == [["11", "7.5", "3"], ["12", "1", ""]]
-    assert moodle == [["ID number", "ps1", "ps2"], ["a1", "7.5", "3"]]
+    assert moodle == [["ID number", "ps1"], ["a1", "7.5"]]  # no empty field, which would erase a grade
 
 
 # The round trip

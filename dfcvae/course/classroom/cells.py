@@ -41,12 +41,14 @@ def read_submitted(path: Path) -> Cell:
     """
     try:
         notebook = json.loads(path.read_text(encoding="utf-8-sig"))
+        if isinstance(notebook, dict) and notebook.get("nbformat", 4) < 4:  # of before 2015: never had ids
+            notebook = nbformat.convert(nbformat.from_dict(notebook), 4)
         if not isinstance(notebook, dict) or not isinstance(notebook["cells"], list):
             raise KeyError("cells")
         for cell in notebook["cells"]:
             if cell["cell_type"] not in ("code", "markdown", "raw") or not isinstance(text(cell), str):
                 raise KeyError("cell_type")
-    except (UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError) as error:
+    except (UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(
             f"{path} is no notebook that can be read ({type(error).__name__}: {error}): ask for "
             "File → Download → .ipynb again."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -21,7 +22,8 @@ from dfcvae.course.classroom.export import export
 from dfcvae.course.classroom.restore import found_by, restore
 from dfcvae.hardware import available_threads
 
-PRIVATE = ("source", "hidden", "submitted", "sandboxed", "autograded", "feedback", "reports")
+PRIVATE = ("source", "hidden", "submitted", "unpacked", "sandboxed", "autograded", "feedback", "reports")
+LOUD = re.compile("NO SANDBOX|NOT GRADED|TAMPERING|passed over|by hand|was stopped|took too|ended the")
 FILES = ("secret", "gradebook.db", "ids.csv")
 
 
@@ -40,7 +42,10 @@ def grade(
     releases = course.release_notebooks()
     folder = Path(submitted).resolve() if submitted else course.folder / "submitted"
     _check_hideable(folder)
-    collected = collect(folder, releases, course.ids())
+    unpacked = course.folder / "unpacked"
+    shutil.rmtree(unpacked, ignore_errors=True)
+    collected = collect(folder, releases, course.ids(), unpacked)
+    course.add_students({one.student: one.canvas_id for one in collected.submissions})
     lines = list(collected.told)
     if not isolation.isolated():
         lines.append(
@@ -69,6 +74,7 @@ def grade(
         f"{len(jobs)} of {len(collected.submissions)} graded anew in {time.monotonic() - start:.0f} s"
     )
     report = course.folder / "reports" / "report.txt"
+    lines.sort(key=lambda line: not LOUD.search(line))  # what needs somebody's eyes comes first
     report.write_text("\n".join(lines) + "\n", encoding="utf-8")
     for line in lines:
         say(line)
@@ -126,7 +132,8 @@ def _run(
         secret=course.deal.secret,
     )
     result = sandbox.run(work, hidden, limits)
-    theirs = "\n".join(c.source for c in notebook.cells if cells.is_answer(c) or c.id.startswith("own-"))
+    code = [c for c in notebook.cells if c.cell_type == "code"]
+    theirs = "\n".join(c.source for c in code if cells.is_answer(c) or c.id.startswith("own-"))
     found = {
         "digest": cells.digest(notebook),
         "points": {test.grade_id: result.points[f"{test.module}.{test.task}"] for test in graded},

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import builtins
 import contextlib
+import dataclasses
 import gc
 import importlib
 import math
+import platform
 import random
+import re
 import socket
 import sys
 import types
@@ -19,6 +22,8 @@ from collections.abc import Callable, Iterator
 
 import numpy
 import torch
+
+from dfcvae.course.grading import Task
 
 # A result that compares as it pleases passes any test: no task asks for a class that defines one of these.
 DISGUISES = frozenset(
@@ -28,7 +33,8 @@ DISGUISES = frozenset(
 # Words that an honest answer hardly needs; they cost nothing and are shown to the instructor.
 SUSPICIOUS = (
     "_getframe gc.get_ __code__ __globals__ __closure__ sys.modules sys.settrace sys.setprofile "
-    "inspect.stack currentframe ctypes os._exit /proc assignments/source course.grading grading.points "
+    "inspect.stack currentframe f_back tb_frame gi_frame addaudithook __subclasses__ FunctionType importlib "
+    "getsource mock ctypes os._exit os.fork /proc assignments/source course.grading grading.points "
     "TASKS signal."
 ).split()
 
@@ -48,8 +54,9 @@ def block_network() -> None:
 
 
 STARTS = frozenset(
-    "subprocess.Popen os.fork os.forkpty os.exec os.posix_spawn os.spawn os.startfile os.system pty.spawn".split()
+    "subprocess.Popen os.fork os.forkpty os.exec os.posix_spawn os.spawn os.system pty.spawn".split()
 )
+PROCESSES = 200  # threads and processes of a submission together, against fork bombs
 
 
 def block_programs() -> Callable:
@@ -87,8 +94,38 @@ def limit(memory_mb: int, file_mb: int = 256) -> None:
         resource.setrlimit(resource.RLIMIT_AS, (most, most))
         resource.setrlimit(resource.RLIMIT_FSIZE, (file_mb * 2**20,) * 2)
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        if sys.platform == "linux" and _kernel() >= (5, 14):  # before, all that you run counted
+            resource.setrlimit(resource.RLIMIT_NPROC, (PROCESSES, PROCESSES))
     except (ImportError, OSError, ValueError):
         pass
+
+
+def _kernel() -> tuple[int, ...]:
+    return tuple(int(part) for part in re.findall(r"\d+", platform.release())[:2])
+
+
+def with_copies(tests: dict[str, dict[str, Task]]) -> dict[str, dict[str, Task]]:
+    """The tasks, with copies of a poisoned function poisoned as well.
+
+    Those that ``types.FunctionType(f.__code__, ...)`` or ``importlib.reload`` made, and ``g.__code__ = ...``.
+    """
+    poisoned = {f for tasks in tests.values() for task in tasks.values() for f in task.poisoned}
+    places = {(f.__code__.co_name, f.__code__.co_firstlineno) for f in poisoned}
+    copies = [
+        thing
+        for thing in gc.get_objects()
+        if type(thing) is types.FunctionType
+        and (thing.__code__.co_name, thing.__code__.co_firstlineno) in places
+        and thing not in poisoned
+    ]
+
+    def whole(task: Task) -> Task:
+        codes = [f.__code__ for f in task.poisoned]
+        return dataclasses.replace(
+            task, poisoned=task.poisoned + tuple(f for f in copies if f.__code__ in codes)
+        )
+
+    return {name: {task: whole(tasks[task]) for task in tasks} for name, tasks in tests.items()}
 
 
 class Snapshot:
@@ -153,13 +190,23 @@ def disguised(module: str) -> list[str]:
     found = []
     for thing in gc.get_objects():
         # Of the type, not by isinstance: that would ask each object, and some of torch's complain.
-        if not issubclass(type(thing), type) or thing.__module__ != module:
+        if not issubclass(type(thing), type):
             continue
+        tensor = torch.Tensor in thing.__mro__
         own = DISGUISES & vars(thing).keys()
+        if not (own or tensor) or not (thing.__module__ == module or _of_a_cell(thing)):
+            continue
         if "__dataclass_fields__" in vars(thing):
             own = own - {"__eq__"}
         found += [f"class {thing.__qualname__} defines {name}" for name in sorted(own)]
+        found += [f"class {thing.__qualname__} is a tensor of its own kind"] * tensor
     return found
+
+
+def _of_a_cell(thing: type) -> bool:
+    """Whether a cell defined a method of it, whatever module it says that it is of."""
+    codes = [getattr(value, "__code__", None) for value in vars(thing).values()]
+    return any(code is not None and code.co_filename.startswith("<ipython-input") for code in codes)
 
 
 def suspicious(source: str) -> list[str]:

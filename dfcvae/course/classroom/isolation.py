@@ -57,7 +57,7 @@ KEPT = ("PATH", "LANG", "LC_ALL", "SYSTEMROOT", "LD_LIBRARY_PATH", "VIRTUAL_ENV"
 
 
 def command(program: Sequence[str], hide: Sequence[Path] = ()) -> list[str]:
-    """``program`` in a room of its own, where this machine allows it. hide: what it must not read even there."""
+    """``program`` in a room of its own, where this machine allows it. hide: what it must not read there."""
     return _in_room(program, hide) if isolated() else list(program)
 
 

@@ -27,7 +27,7 @@ LINE, STRANGE = 2**25, 20  # bytes of a message; messages that are not ours, bef
 
 @dataclass(frozen=True)
 class Limits:
-    """Seconds of one cell, of one task's tests, of all cells (and again of all tests); memory beyond torch's."""
+    """Seconds of a cell, of a task's tests, of all cells (and again of all tests); memory beyond torch's."""
 
     cell: float = 60
     task: float = 60
