@@ -18,6 +18,7 @@ import re
 import socket
 import sys
 import types
+import unittest.mock
 from collections.abc import Callable, Iterator
 
 import numpy
@@ -34,8 +35,8 @@ DISGUISES = frozenset(
 SUSPICIOUS = (
     "_getframe gc.get_ __code__ __globals__ __closure__ sys.modules sys.settrace sys.setprofile "
     "inspect.stack currentframe f_back tb_frame gi_frame addaudithook __subclasses__ FunctionType importlib "
-    "getsource mock ctypes os._exit os.fork /proc assignments/source course.grading grading.points "
-    "TASKS signal."
+    "getsource mock exec( __module__ as_subclass ctypes os._exit os.fork /proc assignments/source "
+    "course.grading grading.points TASKS signal."
 ).split()
 
 
@@ -83,6 +84,13 @@ def block_programs() -> Callable:
     return allow
 
 
+def block_mocks() -> None:
+    """Objects that answer to everything, and equal everything, pass tests that ask for a number."""
+    for name in vars(unittest.mock).copy():
+        if name.endswith(("ANY", "Mock", "Mixin", "sentinel")):
+            setattr(unittest.mock, name, None)
+
+
 def limit(memory_mb: int, file_mb: int = 256) -> None:
     """Let this process take so much more memory, and write no larger file. Linux; else nothing."""
     try:
@@ -104,25 +112,28 @@ def _kernel() -> tuple[int, ...]:
     return tuple(int(part) for part in re.findall(r"\d+", platform.release())[:2])
 
 
-def with_copies(tests: dict[str, dict[str, Task]]) -> dict[str, dict[str, Task]]:
-    """The tasks, with copies of a poisoned function poisoned as well.
+Tests = dict[str, dict[str, Task]]
 
-    Those that ``types.FunctionType(f.__code__, ...)`` or ``importlib.reload`` made, and ``g.__code__ = ...``.
+
+def copies(tests: Tests) -> list[types.FunctionType]:
+    """Functions with the code of a poisoned one, as ``types.FunctionType`` or ``importlib.reload`` make them.
+
+    The hidden tests keep some for themselves: only those that a notebook's cells made are a student's.
     """
     poisoned = {f for tasks in tests.values() for task in tasks.values() for f in task.poisoned}
     places = {(f.__code__.co_name, f.__code__.co_firstlineno) for f in poisoned}
-    copies = [
-        thing
-        for thing in gc.get_objects()
-        if type(thing) is types.FunctionType
-        and (thing.__code__.co_name, thing.__code__.co_firstlineno) in places
-        and thing not in poisoned
-    ]
+    functions = [thing for thing in gc.get_objects() if type(thing) is types.FunctionType]
+    alike = [f for f in functions if (f.__code__.co_name, f.__code__.co_firstlineno) in places]
+    return [f for f in alike if f not in poisoned and any(f.__code__ == other.__code__ for other in poisoned)]
+
+
+def with_copies(tests: Tests, made: list[types.FunctionType]) -> Tests:
+    """The tasks, each with the copies of its poisoned functions poisoned as well."""
 
     def whole(task: Task) -> Task:
         codes = [f.__code__ for f in task.poisoned]
         return dataclasses.replace(
-            task, poisoned=task.poisoned + tuple(f for f in copies if f.__code__ in codes)
+            task, poisoned=task.poisoned + tuple(f for f in made if f.__code__ in codes)
         )
 
     return {name: {task: whole(tasks[task]) for task in tasks} for name, tasks in tests.items()}
