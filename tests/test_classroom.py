@@ -266,7 +266,7 @@ def test_a_notebook_of_the_old_format_is_read(released, solutions, tmp_path):
         if cell.cell_type == "code":
             cell.outputs = []
     path = tmp_path / f"ada_{SET}.ipynb"
-    path.write_text(json.dumps(nbformat.convert(theirs, 3)), encoding="utf-8")
+    path.write_text(json.dumps(nbformat.convert(copy.deepcopy(theirs), 3)), encoding="utf-8")
     restored = restore(released, cells.read_submitted(path))
     assert restored.lost == []
     assert {c.id: c.source for c in cells.answers(restored.notebook)} == {

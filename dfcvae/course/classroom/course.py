@@ -42,8 +42,8 @@ Keep this folder to yourself: `secret` deals the hidden cases, `source/` holds t
 
 The first writes what students get to `release/`, a folder a problem set. The second grades what they hand
 in: feedback pages in `feedback/`, tables for nbgrader, Canvas and Moodle and a list of what needs your eyes
-in `reports/`. Written answers are marked in `nbgrader formgrader` (started in this folder); run the second
-line again afterwards, and the tables have the marks.
+in `reports/`. Written answers are marked in `jupyter lab`, started in this folder: Nbgrader → Formgrader.
+Run the second line again afterwards, and the tables have the marks.
 
 `ids.csv` maps your names of students to Canvas's and Moodle's: fill it in before you upload a table. A set
 of your own is a folder `source/NAME_WHAT/` with a notebook, and its hidden tests in `hidden/NAME.py`.

@@ -210,6 +210,7 @@ def _gradebook(course: Course, submissions: list[Submission]) -> tuple[dict, dic
             most[one.problem_set] = handed_in.max_score
     if waiting:
         lines.append(
-            f"{waiting} written answers wait to be marked: nbgrader formgrader, then this command again"
+            f"{waiting} written answers wait to be marked: start  jupyter lab  in the course folder, open "
+            "Nbgrader → Formgrader, then give this command again"
         )
     return scores, most, lines

@@ -193,7 +193,8 @@ def _shell():
         shown.append({"output_type": "display_data", "data": data, "metadata": metadata or {}})
 
     def failed(kind: type, value: BaseException, stack: list[str]) -> None:
-        text = {"ename": kind.__name__, "evalue": str(value)[:1000], "traceback": stack[-8:]}
+        theirs = [part for part in stack if __file__ not in part]
+        text = {"ename": kind.__name__, "evalue": str(value)[:1000], "traceback": theirs[-8:]}
         shown.append({"output_type": "error", **text})
 
     shell.display_trap.hook = result
