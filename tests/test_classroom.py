@@ -175,6 +175,18 @@ def test_own_cells_keep_their_place(released, solutions):
     assert restored.notebook.cells[3].id == "own-1"
 
 
+@pytest.mark.parametrize("ids", [False, True], ids=["metadata lost", "ids lost too"])
+def test_predictions_are_kept(released, ids):
+    asked = copy.deepcopy(released)
+    asked.cells.insert(2, nbformat.v4.new_code_cell("low, high = None, None  # nats", id="prediction"))
+    asked.cells.insert(2, nbformat.v4.new_code_cell("step = 0.5", id="given"))
+    theirs = copy.deepcopy(asked)
+    theirs.cells[2].source, theirs.cells[3].source = "step = 100", "low, high = 3, 40"
+    restored = restore(asked, strip(theirs, ids)).notebook
+    assert [c.source for c in restored.cells if "low" in c.source] == ["low, high = 3, 40"]
+    assert ids or restored.cells[2].source == "step = 0.5"
+
+
 def test_an_answer_among_other_cells_is_not_taken_for_none(released, solutions):
     theirs = strip(answered(released, solutions | {"kl": "divergence = lambda mu, log_var: 0"}))
     theirs["cells"] = theirs["cells"][::-1]

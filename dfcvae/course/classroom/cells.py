@@ -84,6 +84,21 @@ def is_written(cell: Cell) -> bool:
     return bool(marks(cell).get("grade")) and is_answer(cell)
 
 
+def is_prediction(cell: Cell) -> bool:
+    """Whether a released cell holds nothing but names that are None, for a student to fill in, unmarked."""
+    try:
+        body = ast.parse(text(cell)).body if cell["cell_type"] == "code" and not marks(cell) else []
+    except SyntaxError:
+        return False
+    return bool(body) and all(isinstance(line, ast.Assign) and _is_none(line.value) for line in body)
+
+
+def _is_none(value: ast.expr) -> bool:
+    if isinstance(value, ast.Tuple):
+        return all(map(_is_none, value.elts))
+    return isinstance(value, ast.Constant) and value.value is None
+
+
 def tests(notebook: NotebookNode) -> Iterator[Graded]:
     """The test cells of a release. Raises ValueError for one that does not end in ``grading.award(...)``."""
     for cell in filter(is_test, notebook.cells):

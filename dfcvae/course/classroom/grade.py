@@ -132,8 +132,8 @@ def _run(
         secret=course.deal.secret,
     )
     result = sandbox.run(work, hidden, limits)
-    code = [c for c in notebook.cells if c.cell_type == "code"]
-    theirs = "\n".join(c.source for c in code if cells.is_answer(c) or c.id.startswith("own-"))
+    given = {c.source for c in release.cells}
+    theirs = "\n".join(c.source for c in notebook.cells if c.cell_type == "code" and c.source not in given)
     found = {
         "digest": cells.digest(notebook),
         "points": {test.grade_id: result.points[f"{test.module}.{test.task}"] for test in graded},
