@@ -296,7 +296,7 @@ def test_students_are_added_to_the_ids(tmp_path):
 
 
 def test_what_a_browser_would_run_is_taken_out():
-    picture = '<img alt="a face" src="data:image/png;base64,AAAA">'
+    picture = '<img alt="a face" src="data:image/png;base64,AAAA" style="max-width:100%;">'
     shown = [
         {"output_type": "display_data", "data": {"text/html": f"<script>x()</script>{picture}"}},
         {"output_type": "display_data", "data": {"application/javascript": "x()", "text/plain": "y"}},

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 
 import bleach
-from bleach.css_sanitizer import CSSSanitizer
+from bleach.css_sanitizer import ALLOWED_CSS_PROPERTIES, CSSSanitizer
 from nbformat import NotebookNode
 
 from dfcvae.course.classroom import cells
@@ -27,12 +27,15 @@ ATTRIBUTES = {
     "a": ["href"],
 }
 PROTOCOLS = frozenset({"data", "http", "https"})
+STYLES = CSSSanitizer(
+    ALLOWED_CSS_PROPERTIES | frozenset("max-width margin padding border display image-rendering gap".split())
+)
 MARKUP = re.compile(r"<(?=[A-Za-z/!?])")
 
 
 def html(text: str) -> str:
     return bleach.clean(
-        text, tags=TAGS, attributes=ATTRIBUTES, protocols=PROTOCOLS, css_sanitizer=CSSSanitizer(), strip=True
+        text, tags=TAGS, attributes=ATTRIBUTES, protocols=PROTOCOLS, css_sanitizer=STYLES, strip=True
     )
 
 
