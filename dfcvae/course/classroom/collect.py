@@ -18,8 +18,8 @@ from dfcvae.course.classroom import cells
 from dfcvae.course.classroom.restore import tell_set
 
 COPY = re.compile(r"^(?:copy of |kopie von |copie de |copia de )+|[ _-]*\(\d+\)$", re.IGNORECASE)
-MOODLE = re.compile(r"_\d+_assignsubmission_\w*$")
-CANVAS = re.compile(r"^[^_]+(?:_LATE)?_(\d+)_\d+_")  # NAME_USER_SUBMISSION_FILE of a bulk download
+MOODLE = re.compile(r"_\d+_assignsubmission_.*$")
+CANVAS = re.compile(r"^([^_]+)(?:_LATE)?_(\d+)_\d+_")  # NAME_USER_SUBMISSION_FILE of a bulk download
 UNSAFE = re.compile(r"[^\w.@-]+")
 HIDDEN = {".ipynb_checkpoints", "__MACOSX"}
 CROWD = 4  # notebooks in a folder from which it is a class's and no student's
@@ -116,26 +116,36 @@ def _whose(path: Path, folder: Path, releases: dict[str, NotebookNode], ids: Map
     if problem_set is None:
         raise ValueError(f"{path}: belongs to none of the sets {', '.join(releases)}")
     named = _rest_of_name(path.stem, problem_set)
-    parents = [part for part in path.relative_to(folder).parts[:-1] if not part.endswith(".zip")]
-    theirs = parents and (MOODLE.search(parents[-1]) or _beside(path) < CROWD)
-    canvas = CANVAS.match(path.name)
+    parts = path.relative_to(folder).parts
+    canvas_id, given = _given(parts)
+    parents = [part for part in parts[:-1] if not part.endswith(".zip")]
+    theirs = parents and _beside(path) < CROWD
     rules = (
-        ("an ID of ids.csv in the file's name", _by_id(named, ids)),
-        ("Canvas's name of the file", named.split("_")[0] if canvas else ""),
+        ("an ID of ids.csv", _by_id(canvas_id if given else named, ids)),
+        ("the name that Canvas or Moodle gave", given),
         ("the folder STUDENT/SET", parents[-2] if len(parents) >= 2 and parents[-1] == problem_set else ""),
-        ("the folder", MOODLE.sub("", parents[-1]) if theirs and parents[-1] not in releases else ""),
+        ("the folder", parents[-1] if theirs and parents[-1] not in releases else ""),
         ("the file's name", named.split("_")[0] if "_" in named else named),
         ('the line student = "..." in it', _signed(notebook)),
     )
     for rule, student in rules:
         student = clean(student)
         if student:
-            known = _of_ids(student, ids)
-            return Submission(known, problem_set, path, rule, canvas[1] if canvas else "")
+            return Submission(_of_ids(student, ids), problem_set, path, rule, canvas_id)
     raise ValueError(
         f"{path}: cannot tell whose it is: rename it to STUDENT_{problem_set}.ipynb, or put it into a folder "
         "with the student's name"
     )
+
+
+def _given(parts: Iterable[str]) -> tuple[str, str]:
+    """(Canvas's ID, name) as a bulk download gives them: the outermost, since a student chose the others."""
+    for part in parts:
+        if MOODLE.search(part):
+            return "", MOODLE.sub("", part)
+        if canvas := CANVAS.match(part):
+            return canvas[2], canvas[1]
+    return "", ""
 
 
 def _beside(path: Path) -> int:
