@@ -4,12 +4,14 @@
 
 Code stays in the notebooks. Every figure keeps its alt text and gets a heading, the page its language. The
 decks load reveal.js from the address in --reveal: give a folder with a copy for a room without a network.
+Without it a deck reads as one long page; formulas need MathJax, which nbconvert takes from the network.
 """
 
 from __future__ import annotations
 
 import argparse
 import re
+from collections import Counter
 from pathlib import Path
 
 import nbformat
@@ -20,7 +22,7 @@ from nbformat.v4 import new_markdown_cell, new_notebook
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
 REVEAL = "https://unpkg.com/reveal.js@4.6.1"
 IMAGE = re.compile(r"<img\b[^>]*>")
-HEADING = re.compile(r"^#{2,3} (?:\w+ · )?(.+?) *$", re.MULTILINE)
+HEADING = re.compile(r"^#{2,3} (?:[\w.]+ · )?(.+?) *$", re.MULTILINE)
 CLAIM = re.compile(r"^\*\*In one sentence:\*\* (.+?)(?=\n\n|\Z)", re.MULTILINE | re.DOTALL)
 TITLE = re.compile(r"^# (.+)$", re.MULTILINE)
 FOLDED = re.compile(r"<details>.*?</details>", re.DOTALL)
@@ -34,15 +36,29 @@ def deck(notebook: NotebookNode) -> NotebookNode:
     """
     opening = notebook.cells[0].source
     claim = CLAIM.search(opening)
-    slides = [_slide(f"# {TITLE.search(opening)[1]}\n\n{claim[1] if claim else ''}")]
     heading = TITLE.search(opening)[1]
+    sentence = claim[1] if claim else ""
+    slides = [_slide(f"# {heading}\n\n{sentence[:1].upper()}{sentence[1:]}")]
+    figures = []
     for number, cell in enumerate(notebook.cells):
         if cell.cell_type == "markdown":
             headings = HEADING.findall(FOLDED.sub("", cell.source))
             heading = headings[-1] if headings else heading
         for figure in _figures(cell):
-            slides.append(_slide(f"## {heading}\n\n{figure}\n\n{_reading(notebook.cells[number + 1 :])}"))
+            figures.append((heading, f"{figure}\n\n{_reading(notebook.cells[number + 1 :])}"))
+    slides += [_slide(f"## {name}\n\n{text}") for name, text in _apart(figures)]
     return new_notebook(cells=slides, metadata=notebook.metadata)
+
+
+def _apart(slides: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Numbers in headings that several slides share: a list of slides, read aloud, tells them apart."""
+    shared, seen = Counter(heading for heading, _ in slides), Counter()
+    named = []
+    for heading, text in slides:
+        seen[heading] += 1
+        count = f" ({seen[heading]} of {shared[heading]})" if shared[heading] > 1 else ""
+        named.append((heading + count, text))
+    return named
 
 
 def _slide(text: str) -> NotebookNode:
@@ -79,8 +95,9 @@ def _reading(following: list[NotebookNode]) -> str:
     return kept
 
 
-def page(slides: NotebookNode, title: str, reveal: str) -> str:
+def page(slides: NotebookNode, reveal: str) -> str:
     """A deck as HTML, with a language and a title for who listens to it."""
+    title = TITLE.search(slides.cells[0].source)[1]
     exporter = SlidesExporter(reveal_url_prefix=reveal, reveal_theme="white", reveal_transition="none")
     body, _ = exporter.from_notebook_node(slides, {"metadata": {"name": title}})
     body = re.sub(r"<html(?![^>]*\blang=)", '<html lang="en"', body, count=1)
@@ -99,7 +116,7 @@ def main() -> None:
     for path in options.notebooks:
         slides = deck(nbformat.read(path, as_version=4))
         target = options.out / f"{path.stem}.slides.html"
-        target.write_text(page(slides, path.stem, options.reveal), encoding="utf-8")
+        target.write_text(page(slides, options.reveal), encoding="utf-8")
         print(f"{target}: {len(slides.cells)} slides")
 
 

@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import nbformat
@@ -14,7 +15,7 @@ import pytest
 
 pytest.importorskip("nbgrader", reason="nbgrader grades the problem sets: pip install dfcvae[teach]")
 
-from dfcvae.course.classroom import cells, collect, export, release, sandbox, tool
+from dfcvae.course.classroom import cells, collect, export, harmless, release, sandbox, tool
 from dfcvae.course.classroom.course import Course, new
 from dfcvae.course.classroom.grade import grade
 from dfcvae.course.classroom.restore import restore, restore_file
@@ -174,6 +175,18 @@ def test_own_cells_keep_their_place(released, solutions):
     assert restored.notebook.cells[3].id == "own-1"
 
 
+@pytest.mark.parametrize("ids", [False, True], ids=["metadata lost", "ids lost too"])
+def test_predictions_are_kept(released, ids):
+    asked = copy.deepcopy(released)
+    asked.cells.insert(2, nbformat.v4.new_code_cell("low, high = None, None  # nats", id="prediction"))
+    asked.cells.insert(2, nbformat.v4.new_code_cell("step = 0.5", id="given"))
+    theirs = copy.deepcopy(asked)
+    theirs.cells[2].source, theirs.cells[3].source = "step = 100", "low, high = 3, 40"
+    restored = restore(asked, strip(theirs, ids)).notebook
+    assert [c.source for c in restored.cells if "low" in c.source] == ["low, high = 3, 40"]
+    assert ids or restored.cells[2].source == "step = 0.5"
+
+
 def test_an_answer_among_other_cells_is_not_taken_for_none(released, solutions):
     theirs = strip(answered(released, solutions | {"kl": "divergence = lambda mu, log_var: 0"}))
     theirs["cells"] = theirs["cells"][::-1]
@@ -210,11 +223,18 @@ def test_the_command_restores_a_file_and_keeps_the_original(released, solutions,
         (f"ada/{SET}/{SET}.ipynb", "ada"),
         (f"ada/{SET}/Copy of {SET} (1).ipynb", "ada"),
         (f"Ada Lovelace_412_assignsubmission_file_/{SET}.ipynb", "Ada-Lovelace"),
+        (f"Ada Lovelace_412_assignsubmission_file_{SET}.ipynb", "Ada-Lovelace"),
         ("ada/homework.ipynb", "ada"),
         (f"ada_{SET}.ipynb", "ada"),
         (f"Copy of ada_{SET} (2).ipynb", "ada"),
         (f"{SET}_ada.ipynb", "ada"),
         (f"lovelaceada_77_8812_{SET}.ipynb", "grace"),
+        (f"submissions/hopper_LATE_78_8813_{SET}-2.ipynb", "hopper"),
+        (f"mallory_90_9001_x_77_{SET}.ipynb", "mallory"),
+        (f"Mallory_5_assignsubmission_file_/77_{SET}.ipynb", "Mallory"),
+        (f"Mallory_5_assignsubmission_file_/grace_6_assignsubmission_file_/{SET}.ipynb", "Mallory"),
+        (f"mallory_90_9001_work.zip/grace_77_8812_{SET}.ipynb", "mallory"),
+        (f"Ju\u0308rgen Groß_{SET}.ipynb", "Jürgen-Groß"),
         (f"{SET}.ipynb", None),
         (f"{SET} (1).ipynb", None),
         (f"Copy of {SET}.ipynb", None),
@@ -228,6 +248,72 @@ def test_whose_notebook_it_is(released, tmp_path, name, student):
     collected = collect.collect(tmp_path, {SET: released}, ids)
     assert [one.student for one in collected.submissions] == ([student] if student else [])
     assert bool(collected.told) == (student is None)
+
+
+def test_archives_are_unpacked_and_other_files_named(released, tmp_path):
+    text = nbformat.writes(released)
+    (tmp_path / "in" / "Eve_9_assignsubmission_file_").mkdir(parents=True)
+    with zipfile.ZipFile(tmp_path / "in" / "submissions.zip", "w") as archive:
+        archive.writestr(f"ada_77_8812_{SET}.ipynb", text)
+        archive.writestr(f"Bob Ångström_500_assignsubmission_file/{SET}.ipynb", text)
+        archive.writestr(f"../../escaped_{SET}.ipynb", text)
+    with zipfile.ZipFile(tmp_path / "in" / "Eve_9_assignsubmission_file_" / "work.zip", "w") as archive:
+        archive.writestr(f"{SET}.ipynb", text)
+    (tmp_path / "in" / f"cleo_{SET}.ipynb.txt").write_text(text)
+    (tmp_path / "in" / "broken.zip").write_bytes(b"PK")
+    collected = collect.collect(tmp_path / "in", {SET: released}, {}, tmp_path / "unpacked")
+    found = {one.student: one.canvas_id for one in collected.submissions}
+    assert found == {"ada": "77", "Bob-Ångström": "", "Eve": "", "escaped": ""}
+    assert not list(tmp_path.glob("escaped*"))
+    assert sorted(re.findall(r"cleo_\S+txt|broken.zip", " ".join(collected.told)))
+
+
+def test_a_folder_of_a_class_is_no_student(released, tmp_path):
+    (tmp_path / "week 3").mkdir()
+    names = {"ada", "bob", "cleo", "dan"}
+    for name in names:
+        nbformat.write(released, tmp_path / "week 3" / f"{name}_{SET}.ipynb")
+    collected = collect.collect(tmp_path, {SET: released}, {})
+    assert {one.student for one in collected.submissions} == names
+
+
+def test_a_notebook_of_the_old_format_is_read(released, solutions, tmp_path):
+    theirs = answered(released, solutions)
+    for cell in theirs.cells:
+        if cell.cell_type == "code":
+            cell.outputs = []
+    path = tmp_path / f"ada_{SET}.ipynb"
+    path.write_text(json.dumps(nbformat.convert(copy.deepcopy(theirs), 3)), encoding="utf-8")
+    restored = restore(released, cells.read_submitted(path))
+    assert restored.lost == []
+    assert {c.id: c.source for c in cells.answers(restored.notebook)} == {
+        c.id: c.source for c in cells.answers(theirs)
+    }
+
+
+def test_students_are_added_to_the_ids(tmp_path):
+    (tmp_path / "ids.csv").write_text("student,section,canvas_id,moodle_id\nAda B,1,5,x", encoding="utf-8")
+    course = Course(tmp_path)
+    course.add_students({"Ada-B": "", "bob": "77"})
+    course.add_students({"bob": "", "Ada-B": "6"})
+    assert {name: row["canvas_id"] for name, row in course.ids().items()} == {"Ada-B": "5", "bob": "77"}
+    assert course.ids()["Ada-B"]["section"] == "1"
+
+
+def test_what_a_browser_would_run_is_taken_out():
+    picture = '<img alt="a face" src="data:image/png;base64,AAAA" style="max-width:100%;">'
+    shown = [
+        {"output_type": "display_data", "data": {"text/html": f"<script>x()</script>{picture}"}},
+        {"output_type": "display_data", "data": {"application/javascript": "x()", "text/plain": "y"}},
+        {"output_type": "stream", "text": "<script>"},
+    ]
+    first, second, third = harmless.outputs(shown)
+    assert picture in first["data"]["text/html"] and "<script" not in first["data"]["text/html"]
+    assert "onerror" not in harmless.html('<img src="x" onerror="y()">')
+    assert second["data"] == {"text/plain": "y"} and third == shown[2]
+    cell = nbformat.v4.new_markdown_cell("if $a <b$ and 1 < 2 <script>x()</script>", id="own-1")
+    harmless.disarm(cell)
+    assert cell.source == "if $a < b$ and 1 < 2 < script>x()< /script>"
 
 
 def test_a_notebook_may_name_its_student(released, tmp_path):
@@ -258,12 +344,14 @@ def test_tables_for_canvas_and_moodle(tmp_path):
     scores = {"ada": {"ps1": 7.5, "ps2": 3.0}, "bob": {"ps1": 1.0}}
     ids = {"ada": {"canvas_id": "11", "moodle_id": "a1"}, "bob": {"canvas_id": "12", "moodle_id": ""}}
     export.canvas(tmp_path / "c.csv", scores, {"ps1": 9, "ps2": 4}, ids)
-    export.moodle(tmp_path / "m.csv", scores, {"ps1": 9, "ps2": 4}, ids)
+    export.moodle(
+        tmp_path / "m.csv", scores | {"eve": {"ps2": 2.0}}, "ps1", ids | {"eve": {"moodle_id": "e"}}
+    )
     canvas, moodle = (list(csv.reader((tmp_path / f).open(newline=""))) for f in ("c.csv", "m.csv"))
     assert canvas[0] == ["Student", "ID", "SIS User ID", "SIS Login ID", "Section", "ps1", "ps2"]
     assert canvas[1] == ["    Points Possible", "", "", "", "", "9", "4"]
     assert [row[1:2] + row[5:] for row in canvas[2:]] == [["11", "7.5", "3"], ["12", "1", ""]]
-    assert moodle == [["ID number", "ps1", "ps2"], ["a1", "7.5", "3"]]
+    assert moodle == [["ID number", "ps1"], ["a1", "7.5"]]  # no empty field, which would erase a grade
 
 
 # The round trip

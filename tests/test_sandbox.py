@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from dfcvae.course.classroom import guard, sandbox
+from dfcvae.course.classroom import guard, isolation, sandbox
 
 pytest.importorskip("IPython", reason="the sandbox runs cells as a notebook does: pip install dfcvae[teach]")
 
@@ -45,6 +45,7 @@ def text(result: sandbox.Result, cell: str) -> str:
 @linux
 def test_cells_that_hang_call_out_or_eat_memory_cost_only_themselves(tmp_path):
     (tmp_path / "secret").write_text("s3cret")
+    secret, other = str(tmp_path / "secret"), str(tmp_path / "other")
     probes = {
         "loop": "while True:\n    pass",
         "network": "import socket\nsocket.create_connection(('127.0.0.1', 9), timeout=1)",
@@ -52,16 +53,23 @@ def test_cells_that_hang_call_out_or_eat_memory_cost_only_themselves(tmp_path):
         "magic": "%time 1 + 1",
         "training": "torch.optim.Adam([torch.ones(1, requires_grad=True)]).zero_grad()",
         "picture": "from IPython.display import HTML, display\ndisplay(HTML('<b>seen</b>'))\n1 + 1",
-        "where": f"import os\nprint(os.path.exists({str(tmp_path / 'secret')!r}), os.environ.get('HOME'))",
+        "program": "import subprocess\nsubprocess.run(['true'])",
+        "shell": "!echo seen",
+        "rights": "print([line for line in open('/proc/self/status') if 'CapEff' in line])",
+        "where": f"import os\nprint(os.path.exists({secret!r}), os.environ.get('HOME'))",
+        "write": f"open({other!r}, 'w').write('x')",
     }
-    result = run({"torch": "import torch"} | RIGHT | probes, tmp_path)
+    result = run({"torch": "import torch"} | RIGHT | probes)
     assert points(result) == [4, 3] and result.fooling == []
+    assert "no other program" in text(result, "program") and "not run" in text(result, "shell")
+    assert not isolation.isolated() or "0000000000000000" in text(result, "rights")
+    assert os.path.exists(other) != isolation.isolated()
     assert result.notes == ["loop was stopped after 3 s"]
-    assert "TimeUp" in text(result, "loop")
+    assert "TimeUp" in text(result, "loop") and "worker.py" not in text(result, "loop")
     assert "no network" in text(result, "network")
     assert "memory" in text(result, "memory").lower() and "error" in text(result, "memory")
     assert "seen" in text(result, "picture") and "'text/plain': '2'" in text(result, "picture")
-    assert ("False" in text(result, "where")) == sandbox.isolated()
+    assert ("False" in text(result, "where")) == isolation.isolated()
     assert os.path.expanduser("~") + "'" not in text(result, "where")
 
 
@@ -76,6 +84,8 @@ def test_cells_that_hang_call_out_or_eat_memory_cost_only_themselves(tmp_path):
         "import dfcvae.course.grading as g\ng.points = lambda *a: 99.0",
         "import sys\nsys.modules['hidden_ps0'].TASKS.clear()",
         "import dfcvae.course.grading as g\ng.Deal.generator = lambda *a: None",
+        "import builtins, threading, time\ndef later():\n    while time.sleep(0.1) is None:\n"
+        "        builtins.abs = lambda x: 0.0\nthreading.Thread(target=later, daemon=True).start()",
     ],
 )
 def test_changing_the_judge_gains_nothing(trick):
@@ -136,9 +146,92 @@ def test_a_forged_result_is_not_taken():
     assert any("not ours" in what for what in result.fooling)
 
 
+THIEF = """import json, os, threading
+
+def steal(fd):
+    order = json.loads(os.read(fd, 100000))
+    for task, points in (("mean_square", 4), ("kl", 3)):
+        result = {"task": ["ps0", task], "points": points, "late": False, "fooling": []}
+        tell(result | {"token": order["token"]})
+    tell({"done": order["token"]})
+
+def tell(message):
+    for fd in range(3, 12):
+        try:
+            os.write(fd, json.dumps(message).encode() + b"\\n")
+        except OSError:
+            pass
+
+for fd in range(3, 12):
+    threading.Thread(target=steal, args=(fd,), daemon=True).start()
+"""
+
+
+@pytest.mark.slow
+def test_a_thread_of_the_cells_does_not_read_the_secret():
+    assert points(run(WRONG | {"thief": THIEF})) == [0, 0]
+
+
+COPIES = {
+    "code": "import types, dfcvae.vae as v\n"
+    "own = types.FunctionType(v.kl_divergence.__code__, v.kl_divergence.__globals__)",
+    "reload": "import importlib, dfcvae.vae as v\nown = importlib.reload(v).kl_divergence",
+    "program": """import subprocess, sys, torch
+
+def own(mu, log_var):
+    m = mu.tolist()
+    code = f"import torch, dfcvae as d; m = torch.tensor({m}); print(d.kl_divergence(m, 0 * m).item())"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True)
+    return torch.tensor(float(done.stdout))""",
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("copy", COPIES)
+def test_a_copy_of_a_poisoned_function_is_poisoned(copy):
+    call = "\n\ndef kl(mu, log_var):\n    return own(mu, log_var)"
+    assert points(run(RIGHT | {"kl": COPIES[copy] + call})) == [4, 0]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "from unittest.mock import MagicMock\nyes = MagicMock()\n"
+        "yes.item.return_value.__sub__.return_value = 0.0",
+        "import torch\nclass T(torch.Tensor):\n    __module__ = 'torch'\n    def item(self): return Yes()\n"
+        "class Yes(float):\n    __module__ = 'torch'\n    def __sub__(self, other): return 0.0\n"
+        "yes = torch.zeros(()).as_subclass(T)",
+    ],
+    ids=["mock", "tensor"],
+)
+def test_an_object_that_answers_everything_earns_nothing(answer):
+    result = run({"yes": answer + "\ndef mean_square(x): return yes\ndef kl(mu, log_var): return yes"})
+    assert points(result) == [0, 0]
+
+
+@pytest.mark.slow
+def test_writing_without_end_into_the_results_is_ended():
+    flood = "import os\nfor fd in range(3, 12):\n    try:\n        while True: os.write(fd, b'x' * 10**6)\n"
+    result = run(RIGHT | {"flood": flood + "    except OSError: pass"})
+    assert points(result) == [0, 0]
+    assert any("went on writing" in note for note in result.notes)
+
+
+@pytest.mark.slow
+def test_two_loops_leave_the_time_of_the_other_tasks():
+    calls = {f"call-{n}": "mean_square(torch.ones(3))" for n in range(4)}
+    endless = RIGHT | {"mean-square": "import torch\ndef mean_square(x):\n    while True: pass"}
+    result = run(endless | calls, limits=sandbox.Limits(cell=4, task=4, whole=20))
+    assert points(result) == [0, 3]
+
+
 @pytest.mark.slow
 def test_what_runs_on_is_ended_with_the_process(tmp_path):
-    spawn = "import subprocess\nchild = subprocess.Popen(['sleep', '987'])"
+    spawn = (
+        "import ctypes\nlibc = ctypes.CDLL(None)\nif libc.fork() == 0:\n"
+        "    libc.execl(b'/bin/sleep', b'sleep', b'987', None)"
+    )
     assert points(run(RIGHT | {"spawn": spawn})) == [4, 3]
     running = [path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if _readable(path)]
     assert not [line for line in running if b"sleep\x00987" in line]

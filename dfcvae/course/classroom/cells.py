@@ -41,12 +41,14 @@ def read_submitted(path: Path) -> Cell:
     """
     try:
         notebook = json.loads(path.read_text(encoding="utf-8-sig"))
+        if isinstance(notebook, dict) and notebook.get("nbformat", 4) < 4:  # of before 2015: never had ids
+            notebook = nbformat.convert(nbformat.from_dict(notebook), 4)
         if not isinstance(notebook, dict) or not isinstance(notebook["cells"], list):
             raise KeyError("cells")
         for cell in notebook["cells"]:
             if cell["cell_type"] not in ("code", "markdown", "raw") or not isinstance(text(cell), str):
                 raise KeyError("cell_type")
-    except (UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError) as error:
+    except (UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(
             f"{path} is no notebook that can be read ({type(error).__name__}: {error}): ask for "
             "File → Download → .ipynb again."
@@ -80,6 +82,21 @@ def is_test(cell: Cell) -> bool:
 
 def is_written(cell: Cell) -> bool:
     return bool(marks(cell).get("grade")) and is_answer(cell)
+
+
+def is_prediction(cell: Cell) -> bool:
+    """Whether a released cell holds nothing but names that are None, for a student to fill in, unmarked."""
+    try:
+        body = ast.parse(text(cell)).body if cell["cell_type"] == "code" and not marks(cell) else []
+    except SyntaxError:
+        return False
+    return bool(body) and all(isinstance(line, ast.Assign) and _is_none(line.value) for line in body)
+
+
+def _is_none(value: ast.expr) -> bool:
+    if isinstance(value, ast.Tuple):
+        return all(map(_is_none, value.elts))
+    return isinstance(value, ast.Constant) and value.value is None
 
 
 def tests(notebook: NotebookNode) -> Iterator[Graded]:

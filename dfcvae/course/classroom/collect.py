@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import ast
+import os
 import re
+import time
+import unicodedata
+import zipfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,18 +18,23 @@ from dfcvae.course.classroom import cells
 from dfcvae.course.classroom.restore import tell_set
 
 COPY = re.compile(r"^(?:copy of |kopie von |copie de |copia de )+|[ _-]*\(\d+\)$", re.IGNORECASE)
-MOODLE = re.compile(r"_\d+_assignsubmission_\w*$")
+MOODLE = re.compile(r"_\d+_assignsubmission_.*$")
+CANVAS = re.compile(r"^([^_]+)(?:_LATE)?_(\d+)_\d+_")  # NAME_USER_SUBMISSION_FILE of a bulk download
 UNSAFE = re.compile(r"[^\w.@-]+")
+HIDDEN = {".ipynb_checkpoints", "__MACOSX"}
+CROWD = 4  # notebooks in a folder from which it is a class's and no student's
+MOST = 500 * 2**20  # bytes that an archive may unpack to
 
 
 @dataclass(frozen=True)
 class Submission:
-    """rule: how the student was found."""
+    """rule: how the student was found. canvas_id: where the name of a bulk download tells it."""
 
     student: str
     problem_set: str
     path: Path
     rule: str
+    canvas_id: str = ""
 
 
 @dataclass
@@ -36,19 +45,58 @@ class Collected:
     told: list[str] = field(default_factory=list)
 
 
-def collect(folder: Path, releases: dict[str, NotebookNode], ids: Mapping[str, Mapping]) -> Collected:
+def unpack(folder: Path, target: Path) -> list[str]:
+    """Unpack the notebooks of the archives below the folder, as Canvas and Moodle give them, to ``target``.
+
+    Returns what could not be unpacked, and files that are no notebooks by their name.
+    """
+    told = []
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        if path.suffix == ".zip":
+            try:
+                _unpack_one(path, target / path.relative_to(folder))
+            except (zipfile.BadZipFile, ValueError, OverflowError, OSError) as error:
+                told.append(f"NOT GRADED: {path}: could not be unpacked: {error}")
+        elif path.suffix in (".txt", ".json", ".py", ".html", ".pdf", ".rar", ".7z"):
+            told.append(f"NOT GRADED: {path}: a notebook's name ends in .ipynb: rename it, or ask for one")
+    return told
+
+
+def _unpack_one(path: Path, target: Path) -> None:
+    with zipfile.ZipFile(path) as archive:
+        notebooks = [info for info in archive.infolist() if info.filename.endswith(".ipynb")]
+        if sum(info.file_size for info in notebooks) > MOST:
+            raise ValueError(f"its notebooks are larger than {MOST:,} bytes")
+        for info in notebooks:
+            when = time.mktime((*info.date_time, 0, 0, -1))  # of two, the newer counts
+            os.utime(archive.extract(info, target), (when, when))
+
+
+def clean(student: str) -> str:
+    """A name as folders take it: composed letters (macOS takes them apart), no spaces, no commas."""
+    return UNSAFE.sub("-", unicodedata.normalize("NFC", student)).strip("-.")
+
+
+def collect(
+    folder: Path,
+    releases: dict[str, NotebookNode],
+    ids: Mapping[str, Mapping],
+    unpacked: Path | None = None,
+) -> Collected:
     """Every notebook below the folder, and the student and set that it belongs to.
 
-    ids: the rows of ids.csv by student. Raises ValueError where the folder is not there or has no notebook.
+    ids: the rows of ids.csv by student. unpacked: an empty folder for what archives hold. Raises ValueError
+    where the folder is not there or has no notebook.
     """
-    paths = sorted(p for p in Path(folder).rglob("*.ipynb") if ".ipynb_checkpoints" not in p.parts)
+    collected = Collected(told=unpack(folder, unpacked) if unpacked else [])
+    paths = [(p, root) for root in (folder, unpacked) if root for p in sorted(root.rglob("*.ipynb"))]
+    paths = [(path, root) for path, root in paths if path.is_file() and not HIDDEN & set(path.parts)]
     if not paths:
         raise ValueError(f"{folder} has no notebook (.ipynb) in it: give the folder with what was handed in.")
-    collected = Collected()
     best: dict[tuple[str, str], Submission] = {}
-    for path in paths:
+    for path, root in paths:
         try:
-            found = _whose(path, Path(folder), releases, ids)
+            found = _whose(path, root, releases, ids)
         except ValueError as error:
             collected.told.append(f"NOT GRADED: {error}")
             continue
@@ -68,22 +116,40 @@ def _whose(path: Path, folder: Path, releases: dict[str, NotebookNode], ids: Map
     if problem_set is None:
         raise ValueError(f"{path}: belongs to none of the sets {', '.join(releases)}")
     named = _rest_of_name(path.stem, problem_set)
-    parents = path.relative_to(folder).parts[:-1]
+    parts = path.relative_to(folder).parts
+    canvas_id, given = _given(parts)
+    parents = [part for part in parts[:-1] if not part.endswith(".zip")]
+    theirs = parents and _beside(path) < CROWD
     rules = (
-        ("an ID of ids.csv in the file's name", _by_id(named, ids)),
+        ("an ID of ids.csv", _by_id(canvas_id if given else named, ids)),
+        ("the name that Canvas or Moodle gave", given),
         ("the folder STUDENT/SET", parents[-2] if len(parents) >= 2 and parents[-1] == problem_set else ""),
-        ("the folder", MOODLE.sub("", parents[-1]) if parents and parents[-1] not in releases else ""),
+        ("the folder", parents[-1] if theirs and parents[-1] not in releases else ""),
         ("the file's name", named.split("_")[0] if "_" in named else named),
         ('the line student = "..." in it', _signed(notebook)),
     )
     for rule, student in rules:
-        student = UNSAFE.sub("-", student).strip("-.")
+        student = clean(student)
         if student:
-            return Submission(_of_ids(student, ids), problem_set, path, rule)
+            return Submission(_of_ids(student, ids), problem_set, path, rule, canvas_id)
     raise ValueError(
         f"{path}: cannot tell whose it is: rename it to STUDENT_{problem_set}.ipynb, or put it into a folder "
         "with the student's name"
     )
+
+
+def _given(parts: Iterable[str]) -> tuple[str, str]:
+    """(Canvas's ID, name) as a bulk download gives them: the outermost, since a student chose the others."""
+    for part in parts:
+        if MOODLE.search(part):
+            return "", MOODLE.sub("", part)
+        if canvas := CANVAS.match(part):
+            return canvas[2], canvas[1]
+    return "", ""
+
+
+def _beside(path: Path) -> int:
+    return sum(1 for _ in path.parent.glob("*.ipynb"))
 
 
 def _set_in(path: Path, releases: Iterable[str]) -> str | None:

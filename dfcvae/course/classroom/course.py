@@ -8,6 +8,7 @@ import os
 import secrets
 import sys
 import types
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +16,7 @@ from pathlib import Path
 import nbformat
 
 from dfcvae.course.classroom import cells
+from dfcvae.course.classroom.collect import clean
 from dfcvae.course.grading import Deal, Task
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -28,7 +30,9 @@ from dfcvae.course.classroom.settings import configure
 
 configure(get_config(), Path(__file__).parent)
 '''
-IGNORED = "secret\ngradebook.db*\nsubmitted/\nsandboxed/\nautograded/\nfeedback/\nreports/\nids.csv\n"
+IGNORED = (
+    "secret\ngradebook.db*\nsubmitted/\nunpacked/\nsandboxed/\nautograded/\nfeedback/\nreports/\nids.csv\n"
+)
 README = """# {name}: a private course folder
 
 Keep this folder to yourself: `secret` deals the hidden cases, `source/` holds the solutions.
@@ -38,8 +42,8 @@ Keep this folder to yourself: `secret` deals the hidden cases, `source/` holds t
 
 The first writes what students get to `release/`, a folder a problem set. The second grades what they hand
 in: feedback pages in `feedback/`, tables for nbgrader, Canvas and Moodle and a list of what needs your eyes
-in `reports/`. Written answers are marked in `nbgrader formgrader` (started in this folder); run the second
-line again afterwards, and the tables have the marks.
+in `reports/`. Written answers are marked in `jupyter lab`, started in this folder: Nbgrader → Formgrader.
+Run the second line again afterwards, and the tables have the marks.
 
 `ids.csv` maps your names of students to Canvas's and Moodle's: fill it in before you upload a table. A set
 of your own is a folder `source/NAME_WHAT/` with a notebook, and its hidden tests in `hidden/NAME.py`.
@@ -90,14 +94,30 @@ class Course:
 
     def ids(self) -> dict[str, dict[str, str]]:
         """student -> the row of ids.csv. Raises ValueError where a column is missing."""
+        return {clean(row["student"]): row for row in self._rows()[1] if row["student"]}
+
+    def add_students(self, canvas_ids: Mapping[str, str]) -> None:
+        """Add to ids.csv who is not in it, with the Canvas ID where it is known, for somebody to complete."""
+        columns, rows = self._rows()
+        known = {clean(row["student"]): row for row in rows}
+        new = [student for student in canvas_ids if student not in known]
+        for student in new:
+            rows.append({"student": student, "canvas_id": canvas_ids[student]})
+        if new:
+            with (self.folder / "ids.csv").open("w", newline="", encoding="utf-8") as file:
+                writer = csv.DictWriter(file, columns)
+                writer.writeheader()
+                writer.writerows(rows)
+
+    def _rows(self) -> tuple[list[str], list[dict[str, str]]]:
         path = self.folder / "ids.csv"
         if not path.is_file():
-            return {}
+            return list(IDS), []
         with path.open(newline="", encoding="utf-8-sig") as file:
             rows = csv.DictReader(file)
             if not set(IDS) <= set(rows.fieldnames or ()):
                 raise ValueError(f"{path} has the columns {rows.fieldnames}: expected {', '.join(IDS)}.")
-            return {row["student"]: row for row in rows if row["student"]}
+            return list(rows.fieldnames), list(rows)
 
 
 def hidden_tests(module: str, source: str | None) -> types.ModuleType:

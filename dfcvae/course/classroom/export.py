@@ -12,7 +12,7 @@ Scores = dict[str, dict[str, float]]  # student -> set -> points
 
 
 def export(course: Course, scores: Scores, most: dict[str, float]) -> list[str]:
-    """Write reports/grades.csv (nbgrader's), canvas.csv and moodle.csv; returns what to tell.
+    """Write reports/grades.csv (nbgrader's), canvas.csv and a moodle_SET.csv a set; returns what to tell.
 
     most: the points of each set that was handed in. A student who is not in ids.csv is left out of the two
     tables that need an ID, and named.
@@ -22,9 +22,10 @@ def export(course: Course, scores: Scores, most: dict[str, float]) -> list[str]:
     tool.export(course, reports / "grades.csv")
     ids = course.ids()
     canvas(reports / "canvas.csv", scores, most, ids)
-    moodle(reports / "moodle.csv", scores, most, ids)
-    lines = [f"tables: {reports / 'grades.csv'}, canvas.csv, moodle.csv"]
-    for column, table in (("canvas_id", "canvas.csv"), ("moodle_id", "moodle.csv")):
+    for name in most:
+        moodle(reports / f"moodle_{name}.csv", scores, name, ids)
+    lines = [f"tables: {reports / 'grades.csv'}, canvas.csv, moodle_SET.csv"]
+    for column, table in (("canvas_id", "canvas.csv"), ("moodle_id", "moodle_SET.csv")):
         unknown = [student for student in scores if not ids.get(student, {}).get(column)]
         if unknown:
             lines.append(f"without a {column} in ids.csv, so not in {table}: {', '.join(unknown)}")
@@ -42,18 +43,17 @@ def canvas(path: Path, scores: Scores, most: dict[str, float], ids: dict) -> Non
     _write(path, header, rows)
 
 
-def moodle(path: Path, scores: Scores, most: dict[str, float], ids: dict) -> None:
-    """Moodle's import maps columns by hand: "ID number" to the user's, each set to its grade item."""
+def moodle(path: Path, scores: Scores, name: str, ids: dict) -> None:
+    """One set of those who handed it in: Moodle takes an empty field for "no grade", and would erase one."""
     rows = [
-        [ids[student]["moodle_id"], *(_shown(points.get(name)) for name in most)]
+        [ids[student]["moodle_id"], f"{points[name]:g}"]
         for student, points in sorted(scores.items())
-        if ids.get(student, {}).get("moodle_id")
+        if name in points and ids.get(student, {}).get("moodle_id")
     ]
-    _write(path, ["ID number", *most], rows)
+    _write(path, ["ID number", name], rows)
 
 
 def _shown(points: float | None) -> str:
-    """Nothing for what was not handed in: an empty field leaves the grade as it is."""
     return "" if points is None else f"{points:g}"
 
 

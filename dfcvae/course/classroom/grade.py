@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -14,14 +15,15 @@ from pathlib import Path
 import nbformat
 from nbformat import NotebookNode
 
-from dfcvae.course.classroom import cells, guard, record, sandbox, tool
+from dfcvae.course.classroom import cells, guard, isolation, record, sandbox, tool
 from dfcvae.course.classroom.collect import Submission, collect
 from dfcvae.course.classroom.course import ROOT, Course
 from dfcvae.course.classroom.export import export
 from dfcvae.course.classroom.restore import found_by, restore
 from dfcvae.hardware import available_threads
 
-PRIVATE = ("source", "hidden", "submitted", "sandboxed", "autograded", "feedback", "reports")
+PRIVATE = ("source", "hidden", "submitted", "unpacked", "sandboxed", "autograded", "feedback", "reports")
+LOUD = re.compile("NO SANDBOX|NOT GRADED|TAMPERING|passed over|by hand|was stopped|took too|ended the")
 FILES = ("secret", "gradebook.db", "ids.csv")
 
 
@@ -40,12 +42,18 @@ def grade(
     releases = course.release_notebooks()
     folder = Path(submitted).resolve() if submitted else course.folder / "submitted"
     _check_hideable(folder)
-    collected = collect(folder, releases, course.ids())
+    unpacked = course.folder / "unpacked"
+    shutil.rmtree(unpacked, ignore_errors=True)
+    collected = collect(folder, releases, course.ids(), unpacked)
+    course.add_students({one.student: one.canvas_id for one in collected.submissions})
     lines = list(collected.told)
-    if not sandbox.isolated():
+    if not isolation.isolated():
         lines.append(
-            "this machine has no namespaces to shut the network and the disk off: only Python's is shut"
+            "NO SANDBOX: this machine does not let us shut the network and the disk off "
+            f"({isolation.hindrance()}): students' code can read and write what you can. Grade in a virtual "
+            "machine, or on a Linux that allows user namespaces."
         )
+        say(lines[-1])
     jobs = [job for one in collected.submissions if (job := _prepare(course, releases, one, lines))]
     hidden = [course.folder / name for name in PRIVATE + FILES] + [ROOT / "notebooks", ROOT / "tests", folder]
 
@@ -66,6 +74,7 @@ def grade(
         f"{len(jobs)} of {len(collected.submissions)} graded anew in {time.monotonic() - start:.0f} s"
     )
     report = course.folder / "reports" / "report.txt"
+    lines.sort(key=lambda line: not LOUD.search(line))  # what needs somebody's eyes comes first
     report.write_text("\n".join(lines) + "\n", encoding="utf-8")
     for line in lines:
         say(line)
@@ -123,7 +132,8 @@ def _run(
         secret=course.deal.secret,
     )
     result = sandbox.run(work, hidden, limits)
-    theirs = "\n".join(c.source for c in notebook.cells if cells.is_answer(c) or c.id.startswith("own-"))
+    given = {c.source for c in release.cells}
+    theirs = "\n".join(c.source for c in notebook.cells if c.cell_type == "code" and c.source not in given)
     found = {
         "digest": cells.digest(notebook),
         "points": {test.grade_id: result.points[f"{test.module}.{test.task}"] for test in graded},
@@ -200,6 +210,7 @@ def _gradebook(course: Course, submissions: list[Submission]) -> tuple[dict, dic
             most[one.problem_set] = handed_in.max_score
     if waiting:
         lines.append(
-            f"{waiting} written answers wait to be marked: nbgrader formgrader, then this command again"
+            f"{waiting} written answers wait to be marked: start  jupyter lab  in the course folder, open "
+            "Nbgrader → Formgrader, then give this command again"
         )
     return scores, most, lines

@@ -98,7 +98,8 @@ def _plain(cell: Cell) -> tuple[str, str] | None:
 
 def _match_by_names(release: NotebookNode, submitted: list[Cell], match: dict, free: set, take) -> None:
     for number, cell in enumerate(release.cells):
-        if number in match or cell.cell_type != "code" or not cells.is_answer(cell):
+        open_cell = cells.is_answer(cell) or cells.is_prediction(cell)
+        if number in match or cell.cell_type != "code" or not open_cell:
             continue
         wanted = cells.names(cell.source)
         fits = [i for i in sorted(free) if wanted and wanted <= cells.names(cells.text(submitted[i]))]
@@ -172,7 +173,7 @@ def _put_back(cell: NotebookNode, submitted: list[Cell], index: int | None) -> N
     if index is None:
         return cell
     theirs = submitted[index]
-    if cells.is_answer(cell):
+    if cells.is_answer(cell) or cells.is_prediction(cell):
         cell.source = cells.text(theirs)
     if cell.cell_type == "code" and theirs["cell_type"] == "code":
         cell.outputs = nbformat.from_dict(theirs.get("outputs", []))

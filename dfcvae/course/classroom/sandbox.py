@@ -5,12 +5,10 @@ A cell or task that hangs or kills the process is left out, and the process star
 
 from __future__ import annotations
 
-import functools
 import json
 import os
 import queue
 import secrets
-import shutil
 import signal
 import subprocess
 import sys
@@ -21,29 +19,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dfcvae.course.classroom.course import ROOT
+from dfcvae.course.classroom import isolation
 
-# Hides each path named before "--" from what runs after it, makes the disk read-only, and gives the working
-# folder in memory back. 90: this machine does not allow it.
-HIDING = """
-while [ "$1" != -- ]; do
-    if [ -d "$1" ]; then mount -t tmpfs -o size=1m none "$1" || exit 90
-    elif [ -e "$1" ]; then mount --bind /dev/null "$1" || exit 90; fi
-    shift
-done
-shift
-mount -o remount,bind,ro / 2>/dev/null
-mount -t tmpfs -o size=512m none "$HOME" && cd "$HOME" || exit 90
-exec "$@"
-"""
-ALONE = ("unshare", "--map-root-user", "--net", "--mount", "--pid", "--fork", "--kill-child")
 START, WHOLE = "the start", "the notebook"
-KEPT = ("PATH", "LANG", "LC_ALL", "SYSTEMROOT", "LD_LIBRARY_PATH", "VIRTUAL_ENV")
+LINE, STRANGE = 2**25, 20  # bytes of a message; messages that are not ours, before the process is ended
 
 
 @dataclass(frozen=True)
 class Limits:
-    """Seconds of one cell, of one task's tests, of the whole; memory beyond what torch itself takes."""
+    """Seconds of a cell, of a task's tests, of all cells (and again of all tests); memory beyond torch's."""
 
     cell: float = 60
     task: float = 60
@@ -78,17 +62,6 @@ class _Stopped(Exception):
     """The process ended or hung in the step of that name."""
 
 
-@functools.cache
-def isolated() -> bool:
-    """Whether this machine lets us take the network and the disk away (Linux with user namespaces)."""
-    if shutil.which(ALONE[0]) is None:
-        return False
-    with tempfile.TemporaryDirectory() as folder:
-        command = [*ALONE, "sh", "-c", HIDING, "sandbox", "--", "true"]
-        done = subprocess.run(command, capture_output=True, env={**_surroundings(folder)}, check=False)
-    return done.returncode == 0
-
-
 def run(work: Work, hidden_paths: Sequence[Path] = (), limits: Limits | None = None) -> Result:
     """What the cells show and the tasks are worth. hidden_paths: what student code must not read."""
     limits, result, start = limits or Limits(), Result(), time.monotonic()
@@ -96,7 +69,7 @@ def run(work: Work, hidden_paths: Sequence[Path] = (), limits: Limits | None = N
     tries = len(work.cells) + len(work.tasks) + 1
     for _ in range(tries):
         try:
-            _once(work, left_out, hidden_paths, limits, result, start + limits.whole)
+            _once(work, left_out, hidden_paths, limits, result, start)
             break
         except _Stopped as stopped:
             step, why = stopped.args
@@ -116,7 +89,7 @@ def run(work: Work, hidden_paths: Sequence[Path] = (), limits: Limits | None = N
 
 
 def _once(
-    work: Work, left_out: set[str], hide: Sequence[Path], limits: Limits, result: Result, deadline: float
+    work: Work, left_out: set[str], hide: Sequence[Path], limits: Limits, result: Result, start: float
 ) -> None:
     """One process: all cells that are not left out, and the tasks without points yet."""
     tasks = [list(t) for t in work.tasks if ".".join(t) not in left_out | result.points.keys()]
@@ -128,11 +101,11 @@ def _once(
         process = _Process(Path(folder), hide)
         try:
             process.send(order)
-            for message in process.messages(START, deadline):
+            for message in process.messages(START, start + limits.whole):
                 if _take(message, result, None, process, limits) == "ran":
                     break
             process.send({"secret": work.secret, "token": token, "tasks": tasks, "task_seconds": limits.task})
-            for message in process.messages("the tests", deadline):
+            for message in process.messages("the tests", start + 2 * limits.whole):
                 if _take(message, result, token, process, limits) == "done":
                     break
         finally:
@@ -161,6 +134,8 @@ def _take(message: dict, result: Result, token: str | None, process: _Process, l
         return "done"
     else:
         result.fooling.append(f"a result that is not ours came out of the sandbox: {str(message)[:80]}")
+        if len(result.fooling) > STRANGE:
+            raise _Stopped(WHOLE, "was ended, since it went on writing results that are not ours")
     return ""
 
 
@@ -169,18 +144,15 @@ class _Process:
 
     def __init__(self, folder: Path, hide: Sequence[Path]) -> None:
         self.step, self.patience = START, 120.0
-        self._lines: queue.Queue[str | None] = queue.Queue()
-        command = [sys.executable, "-m", "dfcvae.course.classroom.worker"]
-        if isolated():
-            hidden = [str(path) for path in hide if path.exists()]
-            command = [*ALONE, "sh", "-c", HIDING, "sandbox", *hidden, "--", *command]
+        self._lines: queue.Queue[str | None] = queue.Queue(4)  # a student's code may write without end
+        command = isolation.command([sys.executable, "-m", "dfcvae.course.classroom.worker"], hide)
         home = folder / "home"
         home.mkdir()
         self._log = open(folder / "log", "w+b")
         self._process = subprocess.Popen(
             command,
             cwd=home,
-            env=_surroundings(str(home)),
+            env=isolation.surroundings(str(home)),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,
@@ -202,7 +174,7 @@ class _Process:
             return self._log.read(100_000).decode("utf-8", "replace")
 
     def _read(self) -> None:
-        for line in self._process.stdout:
+        while line := self._process.stdout.readline(LINE):
             self._lines.put(line.decode("utf-8", "replace"))
         self._lines.put(None)
 
@@ -232,27 +204,8 @@ class _Process:
             yield message if isinstance(message, dict) else {"no message": line[:80]}
 
     def _ending(self) -> str:
-        code = self._process.wait()
+        try:
+            code = self._process.wait(timeout=2)
+        except subprocess.TimeoutExpired:
+            return "what it started runs on"
         return "out of memory or killed" if code in (-9, 137) else f"exit status {code}"
-
-
-def _surroundings(home: str) -> dict[str, str]:
-    """The environment: its own home, one thread, no display, no accelerator, the smallest profile."""
-    kept = {name: os.environ[name] for name in KEPT if name in os.environ}
-    return kept | {
-        "HOME": home,
-        "USERPROFILE": home,
-        "TMPDIR": home,
-        "TEMP": home,
-        "IPYTHONDIR": home,
-        "MPLCONFIGDIR": home,
-        "DFCVAE_CACHE": str(Path(home) / "cache"),
-        "DFCVAE_PROFILE": "smoke",
-        "MPLBACKEND": "Agg",
-        "OMP_NUM_THREADS": "1",
-        "OMP_WAIT_POLICY": "PASSIVE",
-        "CUDA_VISIBLE_DEVICES": "",
-        "PYTHONPATH": str(ROOT),
-        "PYTHONDONTWRITEBYTECODE": "1",
-        "PYTHONIOENCODING": "utf-8",
-    }
