@@ -49,10 +49,11 @@ cd "$new" && pivot_root . . && umount -l . && mount -o remount,bind,ro / && cd "
 exec setpriv --no-new-privs --bounding-set=-all --inh-caps=-all -- "$@"
 """
 ALONE = ("unshare", "--map-root-user", "--net", "--mount", "--pid", "--fork", "--kill-child")
-SYSTEM = tuple(
-    "/usr /bin /sbin /lib /lib32 /lib64 /libx32 /etc /opt /nix /gnu /sys "
-    "/dev/null /dev/zero /dev/full /dev/random /dev/urandom".split()
-)
+SYSTEM = [
+    os.sep + name
+    for name in "usr bin sbin lib lib32 lib64 libx32 etc opt nix gnu sys "
+    "dev/null dev/zero dev/full dev/random dev/urandom".split()
+]
 KEPT = ("PATH", "LANG", "LC_ALL", "SYSTEMROOT", "LD_LIBRARY_PATH", "VIRTUAL_ENV")
 
 
