@@ -79,7 +79,7 @@ def hindrance() -> str:
         trial = _in_room([sys.executable, "-c", "import dfcvae.course"])
         done = subprocess.run(trial, capture_output=True, text=True, env=surroundings(folder), check=False)
     said = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
-    return said[-1] if done.returncode else ""
+    return said[0] if done.returncode else ""
 
 
 def _in_room(program: Sequence[str], hide: Sequence[Path] = ()) -> list[str]:
