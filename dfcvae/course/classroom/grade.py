@@ -23,7 +23,7 @@ from dfcvae.course.classroom.restore import found_by, restore
 from dfcvae.hardware import available_threads
 
 PRIVATE = ("source", "hidden", "submitted", "unpacked", "sandboxed", "autograded", "feedback", "reports")
-LOUD = re.compile("NO SANDBOX|NOT GRADED|TAMPERING|passed over|by hand|was stopped|took too|ended the")
+LOUD = re.compile("NO SANDBOX|NOT GRADED|TAMPERING|passed over|by hand|was stopped|took too|ran out|ended")
 FILES = ("secret", "gradebook.db", "ids.csv")
 
 

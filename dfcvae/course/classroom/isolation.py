@@ -49,10 +49,11 @@ cd "$new" && pivot_root . . && umount -l . && mount -o remount,bind,ro / && cd "
 exec setpriv --no-new-privs --bounding-set=-all --inh-caps=-all -- "$@"
 """
 ALONE = ("unshare", "--map-root-user", "--net", "--mount", "--pid", "--fork", "--kill-child")
-SYSTEM = tuple(
-    "/usr /bin /sbin /lib /lib32 /lib64 /libx32 /etc /opt /nix /gnu /sys "
-    "/dev/null /dev/zero /dev/full /dev/random /dev/urandom".split()
-)
+SYSTEM = [
+    os.sep + name
+    for name in "usr bin sbin lib lib32 lib64 libx32 etc opt nix gnu sys "
+    "dev/null dev/zero dev/full dev/random dev/urandom".split()
+]
 KEPT = ("PATH", "LANG", "LC_ALL", "SYSTEMROOT", "LD_LIBRARY_PATH", "VIRTUAL_ENV")
 
 
@@ -78,7 +79,7 @@ def hindrance() -> str:
         trial = _in_room([sys.executable, "-c", "import dfcvae.course"])
         done = subprocess.run(trial, capture_output=True, text=True, env=surroundings(folder), check=False)
     said = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
-    return said[-1] if done.returncode else ""
+    return said[0] if done.returncode else ""
 
 
 def _in_room(program: Sequence[str], hide: Sequence[Path] = ()) -> list[str]:
