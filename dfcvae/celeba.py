@@ -20,8 +20,10 @@ from typing import BinaryIO, NamedTuple
 
 import torch
 
+from dfcvae.files import web_page
 from dfcvae.photographs import Listing, Source, fingerprint, stat
 
+SIZE = (178, 218)  # of every picture, in pixels
 CROP = 148  # of 178 x 218 pixels: the centre square that most work on CelebA takes
 PARTITION = {"train": "0", "validation": "1", "test": "2"}
 FOLDERS = ("img_align_celeba/img_align_celeba", "img_align_celeba")
@@ -48,7 +50,8 @@ def celeba(root: Path, split: str) -> Source:
     files = [(path.name, *stat(path)) for path in layout]
     if layout.pictures.is_dir():
         files += [(entry.name, *stat(entry)) for entry in _entries(layout.pictures)]
-    return Source("celeba", split, root, CROP, fingerprint(sorted(files)), lambda: _listing(layout, split))
+    state = fingerprint(sorted(files))
+    return Source("celeba", split, root, CROP, state, lambda: _listing(layout, split), SIZE)
 
 
 def find(root: Path) -> Layout:
@@ -123,9 +126,9 @@ def _open(pictures: Path) -> tuple[set[str], Callable[[str], Path | BinaryIO]]:
     try:
         archive = zipfile.ZipFile(pictures)
     except zipfile.BadZipFile as error:
-        raise ValueError(
-            f"{pictures} is not a whole zip file ({error}); download it again, {HELP}"
-        ) from error
+        with pictures.open("rb") as file:
+            found = web_page(file.read(4096)) or f"not a whole zip file ({error})"
+        raise ValueError(f"{pictures} is {found}; download it again, {HELP}") from error
     names = {info.filename.rpartition("/")[2]: info for info in archive.infolist()}
     members = {name: info for name, info in names.items() if _is_picture(name)}
 
@@ -143,6 +146,9 @@ def _rows(path: Path) -> tuple[tuple[str, ...], dict[str, list[str]]]:
         lines = path.read_text("utf-8-sig").replace(",", " ").splitlines()
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is not a text file ({error}); download it again, {HELP}") from error
+    page = web_page("\n".join(lines[:50]).encode())
+    if page:
+        raise ValueError(f"{path} is {page}; download it again, {HELP}")
     rows = [line.split() for line in lines if line.strip()]
     if rows and len(rows[0]) == 1 and rows[0][0].isdigit():
         del rows[0]  # CelebA's text begins with the number of pictures

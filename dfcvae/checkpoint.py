@@ -15,7 +15,6 @@ from __future__ import annotations
 import json
 import pickle
 import warnings
-import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,7 +23,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dfcvae.files import write_whole
+from dfcvae.files import torn, write_whole
 from dfcvae.vae import VAE
 
 CONFIG, CHECKPOINT, METRICS = "config.json", "checkpoint.pt", "metrics.jsonl"
@@ -63,18 +62,6 @@ def save_checkpoint(
             raise OSError(f"what was written does not come back: {broken}")
 
     write_whole(out / CHECKPOINT, write, previous=out / PREVIOUS)
-
-
-def torn(path: Path) -> str:
-    """What is wrong with the file of a checkpoint by its checksums, or "" where nothing is."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            record = archive.testzip()
-    except OSError:
-        raise
-    except Exception as error:  # zipfile raises what the damage happens to hit
-        return str(error) or type(error).__name__
-    return f"the checksum of {record} is another" if record else ""
 
 
 def has_checkpoint(out: Path) -> bool:

@@ -135,9 +135,18 @@ def _parser() -> argparse.ArgumentParser:
     sample.add_argument("--seed", type=int, default=0)
     sample.add_argument("--out", type=Path, default=Path("samples.png"))
 
-    prepare = command("prepare", commands.prepare, "decode a data set once, ahead of its first use")
-    prepare.add_argument("name", choices=("celeba", "folder"))
-    prepare.add_argument("--root", type=Path, required=True, help="where the photographs are")
+    prepare = command(
+        "prepare", commands.prepare, "decode a data set once, ahead of its first use; lfw is downloaded"
+    )
+    prepare.add_argument("name", choices=("celeba", "lfw", "folder"))
+    prepare.add_argument(
+        "--root", type=Path, help="where the photographs are (lfw: scikit-learn's folder of data)"
+    )
+    prepare.add_argument(
+        "--download",
+        action="store_true",
+        help="celeba: fetch what is missing (1.3 GB) to --root; you agree to its terms: data/README.md",
+    )
     prepare.add_argument("--size", type=int, default=64)
 
     command("doctor", commands.doctor, "what this machine would use, and what to do about what is missing")
@@ -173,7 +182,7 @@ def _add_classroom(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_data(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--data", choices=NAMES, help="drawn faces, CelebA, or a folder of photographs")
+    parser.add_argument("--data", choices=NAMES, help="drawn faces, CelebA, LFW, or a folder of photographs")
     parser.add_argument("--root", type=Path, help="where the photographs are")
 
 

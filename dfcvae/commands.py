@@ -203,9 +203,23 @@ def sample(options: argparse.Namespace) -> None:
 def prepare(options: argparse.Namespace) -> None:
     from dfcvae import load
 
+    if options.download:
+        _fetch_celeba(options)
     for split in SPLITS:
         images = load(options.name, split=split, root=options.root, size=options.size)
         print(f"{options.name}, {split}: {len(images):,} images of {options.size} x {options.size} pixels")
+
+
+def _fetch_celeba(options: argparse.Namespace) -> None:
+    from dfcvae.download import fetch_celeba
+
+    if options.name != "celeba" or options.root is None:
+        raise ValueError(
+            "--download is of celeba, with the --root to put it into: lfw is downloaded without it, and a "
+            "folder is yours."
+        )
+    print("CelebA is for non-commercial research only; data/README.md has the terms you agree to.")
+    fetch_celeba(options.root)
 
 
 def doctor(options: argparse.Namespace) -> None:

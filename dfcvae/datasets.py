@@ -1,4 +1,4 @@
-"""load("faces" | "celeba" | "folder") -> Images: pictures as bytes, with what is known of them.
+"""load("faces" | "celeba" | "lfw" | "folder") -> Images: pictures as bytes, with what is known of them.
 
 Photographs are decoded once and faces are drawn once; both are kept as packs (packing.py) in `cache_dir()`.
 """
@@ -19,10 +19,12 @@ from torch import Tensor
 from dfcvae import faces, packing
 from dfcvae.celeba import celeba
 from dfcvae.files import checksum
+from dfcvae.lfw import lfw
 from dfcvae.packing import Contents, Key, Pack
 from dfcvae.photographs import folder
 
-NAMES = ("faces", "celeba", "folder")
+NAMES = ("faces", "celeba", "lfw", "folder")
+PLACED = {"celeba": celeba, "folder": folder}  # photographs that the user has brought to a place
 SPLITS = ("train", "validation", "test")
 DRAWN_AT_ONCE = 128
 
@@ -134,7 +136,9 @@ def load(
     """The pictures of one split, `size` x `size` pixels each, in the order of their file names.
 
     name: "faces", drawn here, from one `distribution` ("correlated" or "independent"); "celeba", the centre
-    148 pixels of the copy in `root`, in any of three layouts (celeba.py); "folder", the centre squares of all
+    148 pixels of the copy in `root`, in any of three layouts (celeba.py); "lfw", the same square of Labeled
+    Faces in the Wild, downloaded at the first call, to scikit-learn's folder of data unless `root` is given
+    (lfw.py); "folder", the centre squares of all
     pictures below `root`, split 80 / 10 / 10 by a hash of their paths (photographs.py).
     split: "train", "validation" or "test". n: the first n that can be read, or all if there are fewer; of
     drawn faces n, and other ones for another n. Without it, photographs come complete and faces in the number
@@ -143,14 +147,15 @@ def load(
     The first call draws or decodes, with a progress bar, into `cache_dir`; later ones map the result into
     memory. Files that cannot be read are passed over, and named in a warning at every call. Raises ValueError
     for an unknown name, split or size, FileNotFoundError for what is missing in `root`, OSError when the disk
-    is full.
+    is full or a download fails.
     """
     _check(name, split, size, root, n)
     cache = (Path(cache_dir).expanduser() if cache_dir else _default_cache()) / "packs"
     if name == "faces":
         pack = _faces(cache, split, size, n, distribution, progress)
     else:
-        source = {"celeba": celeba, "folder": folder}[name](Path(root).expanduser().resolve(), split)
+        place = Path(root).expanduser().resolve() if root is not None else None
+        source = lfw(place, split, progress) if name == "lfw" else PLACED[name](place, split)
         pack = source.pack(cache, size, n, progress)
     for note in pack.notes:
         warnings.warn(note, stacklevel=2)
@@ -173,7 +178,7 @@ def _check(name: str, split: str, size: int, root: str | Path | None, n: int | N
         raise ValueError(
             f"faces are drawn and have no root, found {str(root)!r}; for photographs load 'folder'"
         )
-    if name != "faces" and root is None:
+    if name in PLACED and root is None:
         raise ValueError(f"load({name!r}) needs root=, the folder that holds the pictures")
 
 

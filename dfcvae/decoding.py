@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
 MOST_PIXELS = 89_478_485  # from here on Pillow warns of a decompression bomb
 MANY_PIXELS = 16_000_000
-CELEBA_SIZE = (178, 218)
 NAMED = 5
 
 # Pictures of many pixels are decoded one at a time, so that memory stays bounded on any number of cores.
@@ -63,6 +62,7 @@ def decode_all(
     read: Callable[[str], Path | BinaryIO],
     size: int,
     crop: int | None = None,
+    usual: tuple[int, int] | None = None,
     limit: int | None = None,
     title: str = "",
     notes: list[str] | None = None,
@@ -71,8 +71,8 @@ def decode_all(
     """Decode `read(name)` for each name by a pool of threads: ([row], uint8 (1, 3, size, size)) in order.
 
     Stops after `limit` pictures. Files that cannot be decoded are passed over; at the end `notes` gets one
-    sentence that names them, and one on pictures that had to be enlarged or have not CelebA's size where that
-    is expected. Raises ValueError if no file can be decoded.
+    sentence that names them, and one on pictures that had to be enlarged, or are not as wide and high as
+    ``usual`` says that all of them are. Raises ValueError if no file can be decoded.
     """
     from tqdm import tqdm
 
@@ -82,7 +82,7 @@ def decode_all(
         except Exception as error:  # a broken file makes Pillow raise nearly anything
             return f"{name} ({_reason(error)})"
 
-    tally = _Tally(size, crop)
+    tally = _Tally(size, crop, usual)
     workers = _cores()
     with (
         ThreadPoolExecutor(workers) as pool,
@@ -104,24 +104,25 @@ def decode_all(
 
 
 class _Tally:
-    def __init__(self, size: int, crop: int | None):
-        self.size, self.crop = size, crop
-        self.decoded = self.enlarged = self.unlike_celeba = 0
+    def __init__(self, size: int, crop: int | None, usual: tuple[int, int] | None):
+        self.size, self.crop, self.usual = size, crop, usual
+        self.decoded = self.enlarged = self.unusual = 0
         self.failures: list[str] = []
 
     def count(self, width: int, height: int) -> None:
         self.decoded += 1
         self.enlarged += min(width, height, self.crop or width) < self.size
-        self.unlike_celeba += self.crop is not None and (width, height) != CELEBA_SIZE
+        self.unusual += self.usual not in (None, (width, height))
 
     def sentences(self, title: str) -> Iterator[str]:
         if self.failures:
             count = len(self.failures)
             yield f"{title}: {count:,} files could not be read and were passed over: {self.named()}"
-        if self.unlike_celeba:
+        if self.unusual:
             yield (
-                f"{title}: {self.unlike_celeba:,} pictures are not 178 x 218 pixels, as CelebA's are; "
-                f"their middle {self.crop} pixels, or as many as fit, were taken and may miss the face"
+                f"{title}: {self.unusual:,} pictures are not {self.usual[0]} x {self.usual[1]} pixels, as "
+                f"all should be; their middle {self.crop} pixels, or as many as fit, were taken and may miss "
+                "the face"
             )
         if self.enlarged:
             counted = f"{self.enlarged:,} of {self.decoded:,}"

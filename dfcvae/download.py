@@ -1,37 +1,56 @@
-"""Files from the network: progress, checksum, lock, and the cache of truncated VGGs."""
+"""torchvision's VGGs and CelebA from the network, and the cache of truncated VGGs."""
 
 from __future__ import annotations
 
-import hashlib
-import http.client
 import json
-import os
-import urllib.error
-import urllib.request
-from dataclasses import dataclass
 from pathlib import Path
 
-from dfcvae.files import sha256, write_whole
+from dfcvae.celeba import HELP
+from dfcvae.fetching import Source, fetch
+from dfcvae.files import checksum_of_all, write_whole
+from dfcvae.locks import one_at_a_time
 from dfcvae.vgg import IMAGENET_MEAN, IMAGENET_STD, build_layers, layer_names
 
-CHUNK = 1 << 20
-TIMEOUT = 30  # seconds without a byte
+OFFLINE = "fetch it in a browser and give its path, or work offline with the mini VGG (features='mini')"
 
 
-@dataclass(frozen=True)
-class Source:
-    """A file of the network: its address and the first digits of its SHA-256."""
-
-    url: str
-    sha256: str
+def _of_torchvision(name: str) -> Source:
+    """torchvision names its files by the first eight digits of their SHA-256."""
+    return Source(f"https://download.pytorch.org/models/{name}.pth", name.rpartition("-")[2], OFFLINE)
 
 
-# torchvision names its files by the first eight digits of their SHA-256.
 VGG = {
-    "vgg16": Source("https://download.pytorch.org/models/vgg16-397923af.pth", "397923af"),
-    "vgg19": Source("https://download.pytorch.org/models/vgg19-dcbb9e9d.pth", "dcbb9e9d"),
-    "vgg19_bn": Source("https://download.pytorch.org/models/vgg19_bn-c79401a0.pth", "c79401a0"),
+    "vgg16": _of_torchvision("vgg16-397923af"),
+    "vgg19": _of_torchvision("vgg19-dcbb9e9d"),
+    "vgg19_bn": _of_torchvision("vgg19_bn-c79401a0"),
 }
+
+
+def _of_celeba(file_id: str, md5: str) -> Source:
+    address = f"https://drive.usercontent.google.com/download?id={file_id}&export=download&confirm=t"
+    return Source(address, md5, f"{HELP} by hand, Kaggle's mirror among others", "md5")
+
+
+# The authors' Google Drive; the MD5 sums are those that torchvision.datasets.CelebA expects.
+CELEBA = {
+    "list_attr_celeba.txt": _of_celeba("0B7EVK8r0v71pblRyaVFSWGxPY0U", "75e246fa4810816ffd6ee81facbd244c"),
+    "list_eval_partition.txt": _of_celeba("0B7EVK8r0v71pY0NSMzRuSXJEVkk", "d32c9cbf5e040fd4025c592c306e6668"),
+    "img_align_celeba.zip": _of_celeba("0B7EVK8r0v71pZjFTYXZWM3FlRnM", "00d2c5bc6d35e252742224ab0c1e8fcb"),
+}
+
+
+def fetch_celeba(root: Path, progress: bool = True) -> None:
+    """Download CelebA's zip (1.3 GB) and its two lists into ``root``, where they are not there and whole.
+
+    Who calls it agrees to CelebA's terms (data/README.md). Raises OSError that names the way by hand.
+    """
+    root.mkdir(parents=True, exist_ok=True)
+    with one_at_a_time(
+        root / ".download.lock", f"another process downloads CelebA to {root}: waiting for it"
+    ):
+        for name, source in CELEBA.items():
+            if not source.is_whole(root / name):
+                fetch(source, root / name, progress)
 
 
 def cached_vgg_trunk(arch: str) -> Path | None:
@@ -46,13 +65,12 @@ def vgg_trunk(arch: str) -> Path:
     Returns a .safetensors file with its normalisation in the metadata. Two processes may ask at once: one
     downloads, the other waits. Raises OSError that names the manual way when the download fails.
     """
-    from filelock import FileLock
-
     if arch not in VGG:
         raise ValueError(f"torchvision has no {arch!r}: expected one of {', '.join(VGG)}.")
     trunk = _trunk_path(arch)
     trunk.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(trunk.with_suffix(".lock")):
+    waiting = f"another process downloads {arch}: waiting for it"
+    with one_at_a_time(trunk.with_suffix(".lock"), waiting):
         if trunk.is_file():
             return trunk
         whole = _torchvision_copy(arch)
@@ -64,36 +82,6 @@ def vgg_trunk(arch: str) -> Path:
         if downloaded:
             whole.unlink()
     return trunk
-
-
-def fetch(source: Source, path: Path, progress: bool = True) -> None:
-    """Download ``source`` to ``path``: written beside it, checked, and only then renamed."""
-    from tqdm import tqdm
-
-    part, digest = path.with_name(path.name + ".part"), hashlib.sha256()
-    try:
-        with urllib.request.urlopen(source.url, timeout=TIMEOUT) as reply, part.open("wb") as file:
-            total = int(reply.headers.get("Content-Length") or 0) or None
-            with tqdm(total=total, unit="B", unit_scale=True, desc=path.name, disable=not progress) as bar:
-                while chunk := reply.read(CHUNK):
-                    file.write(chunk)
-                    digest.update(chunk)
-                    bar.update(len(chunk))
-        if total and part.stat().st_size != total:
-            raise OSError(f"{part.stat().st_size:,} of {total:,} bytes came")
-        if not digest.hexdigest().startswith(source.sha256):
-            raise OSError(
-                f"its checksum is {digest.hexdigest()[:8]}, expected {source.sha256}: another file was sent"
-            )
-        os.replace(part, path)
-    except (OSError, ValueError, http.client.HTTPException) as error:
-        part.unlink(missing_ok=True)
-        reason = error.reason if isinstance(error, urllib.error.URLError) else error
-        reason = " ".join(str(reason).split())
-        raise OSError(
-            f"could not download {source.url} ({reason}): fetch it in a browser and give its path, "
-            "or work offline with the mini VGG (features='mini')."
-        ) from None
 
 
 def _trunk_path(arch: str) -> Path:
@@ -113,8 +101,7 @@ def _torchvision_copy(arch: str) -> Path | None:
 def published_arch(path: Path) -> str | None:
     """Which of torchvision's VGGs a file is, by its name and checksum, or None."""
     for arch, source in VGG.items():
-        known = path.name == source.url.rpartition("/")[2] and path.is_file()
-        if known and sha256(path).startswith(source.sha256):
+        if path.name == source.url.rpartition("/")[2] and source.is_whole(path):
             return arch
     return None
 
@@ -133,6 +120,7 @@ def _keep_trunk(whole: Path, trunk: Path, arch: str) -> None:
         )
     metadata = {"name": f"{arch} (torchvision, ImageNet)", "arch": arch}
     metadata |= {"mean": json.dumps(IMAGENET_MEAN), "std": json.dumps(IMAGENET_STD)}
+    metadata["crc32"] = str(checksum_of_all(kept))
     write_whole(trunk, lambda part: save_file(kept, part, metadata))
 
 

@@ -12,8 +12,10 @@ import errno
 import hashlib
 import json
 import os
+import re
+import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
@@ -97,12 +99,25 @@ def _fsync(number: int) -> None:
             raise
 
 
-def sha256(path: Path) -> str:
-    digest = hashlib.sha256()
+def digest(path: Path, algorithm: str = "sha256") -> str:
+    found = hashlib.new(algorithm, usedforsecurity=algorithm != "md5")
     with path.open("rb") as file:
         while chunk := file.read(BLOCK):
-            digest.update(chunk)
-    return digest.hexdigest()
+            found.update(chunk)
+    return found.hexdigest()
+
+
+def sha256(path: Path) -> str:
+    return digest(path)
+
+
+def recorded_sha256(path: Path) -> str | None:
+    """What the ``checksums.json`` beside a file says that its SHA-256 is, or None."""
+    table = path.parent / "checksums.json"
+    try:
+        return json.loads(table.read_text(encoding="utf-8"))[path.name]["sha256"]
+    except (OSError, ValueError, LookupError, TypeError):
+        return None
 
 
 def record_checksum(path: Path) -> None:
@@ -116,6 +131,36 @@ def record_checksum(path: Path) -> None:
 def checksum(tensor: Tensor) -> int:
     """CRC-32 of the bytes of a tensor."""
     return zlib.crc32(memoryview(tensor.contiguous().numpy()))
+
+
+def checksum_of_all(tensors: Mapping[str, Tensor]) -> int:
+    """CRC-32 of the names and bytes of tensors, in the order of their names."""
+    found = 0
+    for name, tensor in sorted(tensors.items()):
+        numbers = tensor.detach().contiguous().reshape(-1).view(torch.uint8)  # (bytes,), of any type
+        found = zlib.crc32(memoryview(numbers.numpy()), zlib.crc32(name.encode(), found))
+    return found
+
+
+def torn(path: Path) -> str:
+    """What is wrong with a zip archive, such as torch.save writes, by its checksums, or "" if nothing is."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            record = archive.testzip()
+    except OSError:
+        raise
+    except Exception as error:  # zipfile raises what the damage happens to hit
+        return str(error) or type(error).__name__
+    return f"the checksum of {record} is another" if record else ""
+
+
+def one_line(text: str, longest: int = 300) -> str:
+    """Text of others (a name, a reason, a title) as it can stand in a sentence: one line, printable."""
+    line = "".join(
+        c if c.isprintable() else " " if c.isspace() else "\N{REPLACEMENT CHARACTER}" for c in text
+    )
+    line = " ".join(line.split())
+    return line if len(line) <= longest else line[: longest - 4] + " ..."
 
 
 def block_checksums(path: Path) -> Iterator[int]:
@@ -137,3 +182,15 @@ def sampled_blocks_agree(path: Path, length: int, checksums: list[int]) -> bool:
             if zlib.crc32(file.read(BLOCK)) != checksums[index]:
                 return False
     return True
+
+
+def web_page(beginning: bytes) -> str:
+    """A network that wants a sign-in, or a server whose quota is used up, sends a page in a file's place.
+
+    "a web page" with its title, from the beginning of a file that is one; "" else.
+    """
+    text = beginning[:4096].lstrip(b"\xef\xbb\xbf \t\r\n").decode("utf-8", "replace")
+    if not text.lower().startswith(("<!doctype html", "<html", "<head")):
+        return ""
+    title = re.search(r"<title[^>]*>(.*?)</title>", text, re.IGNORECASE | re.DOTALL)
+    return f'a web page with the title "{one_line(title[1], 80)}"' if title else "a web page"

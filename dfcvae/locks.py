@@ -1,8 +1,9 @@
-"""One training at a time in a run folder."""
+"""One training at a time in a run folder, one download at a time of a file."""
 
 from __future__ import annotations
 
 import inspect
+import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -25,6 +26,26 @@ def alone_in(out: Path) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def one_at_a_time(lock: Path, waiting: str) -> Iterator[None]:
+    """Hold the lock of that name; while another process does, say ``waiting`` and wait for it."""
+    from filelock import Timeout
+
+    with ExitStack() as stack:
+        try:
+            try:
+                stack.enter_context(_lock(lock, timeout=0))
+            except Timeout:
+                print(f"{waiting} ...", file=sys.stderr, flush=True)
+                stack.enter_context(_lock(lock, timeout=-1))
+        except (OSError, NotImplementedError) as error:
+            if not lock.parent.is_dir() or isinstance(error, PermissionError):
+                raise
+            told = f"{str(lock)!r} cannot be locked ({error}): see to it that no other process downloads it."
+            warnings.warn(told, stacklevel=3)
+        yield
+
+
 def _made(out: Path) -> Path:
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -34,13 +55,10 @@ def _made(out: Path) -> Path:
 
 
 def _hold(out: Path, stack: ExitStack) -> None:
-    from filelock import FileLock, Timeout
+    from filelock import Timeout
 
-    # Its stand-in, where the system has no locks, is a file that a process leaves behind when it is killed.
-    known = inspect.signature(FileLock.__init__).parameters
-    never_left = {"fallback_to_soft": False} if "fallback_to_soft" in known else {}
     try:
-        stack.enter_context(FileLock(out / LOCK, timeout=0, **never_left))
+        stack.enter_context(_lock(out / LOCK, timeout=0))
     except Timeout:
         raise BlockingIOError(
             f"another training is under way in {str(out)!r}: wait for it, stop it (in another "
@@ -51,3 +69,12 @@ def _hold(out: Path, stack: ExitStack) -> None:
             f"{str(out)!r} cannot be locked ({error}): see to it that no other training uses it.",
             stacklevel=2,
         )
+
+
+def _lock(path: Path, timeout: float):
+    from filelock import FileLock
+
+    # Its stand-in, where the system has no locks, is a file that a process leaves behind when it is killed.
+    known = inspect.signature(FileLock.__init__).parameters
+    never_left = {"fallback_to_soft": False} if "fallback_to_soft" in known else {}
+    return FileLock(path, timeout=timeout, **never_left)

@@ -35,7 +35,8 @@ class Source:
     """One split of the photographs below `root`.
 
     state: a digest that changes when they do. listing: called only when they are to be decoded.
-    crop: pixels of the centre square to take, None for as many as there are.
+    crop: pixels of the centre square to take, None for as many as there are. usual: the (width, height) of
+    all pictures, where they are alike.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Source:
     crop: int | None
     state: str
     listing: Callable[[], Listing]
+    usual: tuple[int, int] | None = None
 
     def pack(self, cache: Path, size: int, n: int | None = None, progress: bool = True) -> Pack:
         """The pictures, decoded now or mapped from `cache`: all, or at least the first n that can be read."""
@@ -51,7 +53,9 @@ class Source:
         def contents() -> Contents:
             found = self.listing()
             title = f"{self.name} ({self.split}) from {self.root}"
-            pictures = decode_all(found.names, found.read, size, self.crop, n, title, found.notes, progress)
+            pictures = decode_all(
+                found.names, found.read, size, self.crop, self.usual, n, title, found.notes, progress
+            )
             total = len(found.names)
             return Contents(
                 total if n is None else min(n, total),
@@ -89,7 +93,7 @@ def folder(root: Path, split: str) -> Source:
     if len(names) < FEW:
         notes.append(f"{root} has only {len(names)} pictures: train, validation and test are the same ones")
     else:
-        names = _split(names, split)
+        names = part(names, split)
     state = fingerprint((name, *stat(root / name)) for name in names)
     unlabelled = torch.empty(len(names), 0, dtype=torch.bool)
 
@@ -116,7 +120,8 @@ def _suffix(name: str) -> str:
     return os.path.splitext(name)[1].lower()
 
 
-def _split(names: list[str], split: str) -> list[str]:
+def part(names: Iterable[str], split: str) -> list[str]:
+    """A tenth of the names each for test and validation, the rest for train; the same on every machine."""
     ranked = sorted(names, key=lambda name: sha256(name.encode("utf-8", "surrogateescape")).digest())
     tenth = len(ranked) // 10
     parts = {"test": ranked[:tenth], "validation": ranked[tenth : 2 * tenth], "train": ranked[2 * tenth :]}

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 import dfcvae
+from dfcvae import lfw
 from dfcvae.celeba import CROP
 from dfcvae.datasets import Images
 
@@ -43,6 +44,7 @@ def crop(images: Images) -> str:
     known = {
         "faces": f"none: drawn at {side} × {side} pixels",
         "celeba": f"the centre {CROP} × {CROP} of 178 × 218 pixels, {scaled}",
+        "lfw": f"the centre {lfw.CROP} × {lfw.CROP} of 250 × 250 pixels, {scaled}",
         "folder": f"the centre square, {scaled}",
     }
     return known.get(images.name, f"that of dfcvae.load({images.name!r}), {scaled}")

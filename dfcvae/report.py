@@ -17,7 +17,7 @@ from dfcvae.vgg import VGGFeatures
 
 # Mean accuracy over the 40 attributes of CelebA, percent: figures of the paper's table, none of ours.
 REPORTED = {"FaceTracer": 81.13, "PANDA-w": 79.85, "PANDA-l": 85.42, "LNets+ANet": 87.30, "VAE-Z": 86.95}
-DATA = {"faces": "drawn faces", "celeba": "CelebA"}
+DATA = {"faces": "drawn faces", "celeba": "CelebA", "lfw": "Labeled Faces in the Wild"}
 # Label, figure of ``Reproduction.summary``, factor, digits.
 LINES = (
     ("attributes told rightly, mean of {attributes}, %", "accuracy", 100, 2),

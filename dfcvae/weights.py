@@ -11,6 +11,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from dfcvae.files import checksum_of_all, recorded_sha256, sha256, torn
+
 MINI_FILE = Path(__file__).parent / "pretrained" / "vgg_mini.safetensors"
 
 
@@ -39,6 +41,7 @@ def read_weights(
             "'auto', 'torchvision', 'mini', 'random'."
         )
     metadata, tensors = _read_tensors(path)
+    _check(path, metadata, tensors)
     try:
         mean = tuple(map(float, mean or json.loads(metadata.get("mean", "null"))))
         std = tuple(map(float, std or json.loads(metadata.get("std", "null"))))
@@ -53,6 +56,15 @@ def read_weights(
     return Weights(tensors, tuple(mean), tuple(std), metadata.get("name", path.name), metadata.get("arch"))
 
 
+def _check(path: Path, metadata: Mapping[str, str], tensors: Mapping[str, Tensor]) -> None:
+    """Against the checksum kept in the file, or in the checksums.json beside it; most files have neither."""
+    kept, recorded = metadata.get("crc32"), recorded_sha256(path)
+    if kept is not None and kept != str(checksum_of_all(tensors)):
+        raise ValueError(f"{path.name} is damaged: its tensors are not those of its checksum.")
+    if recorded is not None and recorded != sha256(path):
+        raise ValueError(f"{path.name} is damaged: its checksum is not that of checksums.json beside it.")
+
+
 def _read_tensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
     from safetensors import SafetensorError, safe_open
 
@@ -60,6 +72,7 @@ def _read_tensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
         if path.suffix == ".safetensors":
             with safe_open(path, "pt") as file:
                 return file.metadata() or {}, {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        _refuse_torn(path)
         tensors = torch.load(path, map_location="cpu", weights_only=True)
     except (SafetensorError, RuntimeError, ValueError, EOFError, OSError, ImportError) as error:
         raise ValueError(f"{path.name} cannot be read as weights ({_first_line(error)}).") from None
@@ -71,6 +84,15 @@ def _read_tensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
     if not isinstance(tensors, dict) or not all(isinstance(value, Tensor) for value in tensors.values()):
         raise ValueError(f"{path.name} holds no state dict: expected names with tensors.")
     return {}, tensors
+
+
+def _refuse_torn(path: Path) -> None:
+    """torch.save writes a zip archive with checksums, and torch.load does not look at them."""
+    with path.open("rb") as file:
+        zipped = file.read(4) == b"PK\x03\x04"
+    broken = torn(path) if zipped else ""
+    if broken:
+        raise ValueError(broken)
 
 
 def _first_line(error: Exception) -> str:

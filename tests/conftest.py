@@ -111,6 +111,15 @@ def vgg_file(vgg_tensors, tmp_path_factory):
 
 
 @pytest.fixture
+def server():
+    """A server on this machine: serving.py says how it answers."""
+    from serving import serving
+
+    with serving() as running:
+        yield running
+
+
+@pytest.fixture
 def images():
     """40 pictures of 32 x 32 pixels: blurred noise, so that there is something smooth to learn."""
     from dfcvae import Images

@@ -302,7 +302,7 @@ def test_a_run_on_data_that_has_no_name_says_what_to_give(run, capsys):
     (run / "config.json").write_text(json.dumps(config))
     assert main(["evaluate", "--run", str(run)]) == 1
     err = capsys.readouterr().err.strip()
-    assert "mine" in err and "faces, celeba, folder" in err and len(err.splitlines()) == 1
+    assert "mine" in err and "faces, celeba, lfw, folder" in err and len(err.splitlines()) == 1
 
 
 def test_load_run_raises_what_the_command_tells(run):

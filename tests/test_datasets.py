@@ -479,7 +479,7 @@ def test_images_say_what_they_are_and_refuse_what_they_are_not():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"name": "imagenet"}, "'imagenet'; expected one of faces, celeba, folder"),
+        ({"name": "imagenet"}, "'imagenet'; expected one of faces, celeba, lfw, folder"),
         ({"split": "valid"}, "'valid'; expected one of train, validation, test"),
         ({"size": 0}, "size is 0"),
         ({"n": 0}, "n is 0"),
