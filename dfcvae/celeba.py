@@ -80,7 +80,12 @@ def _pictures(base: Path) -> Path | None:
 
 def _entries(folder: Path) -> Iterator[os.DirEntry]:
     with os.scandir(folder) as entries:
-        yield from (entry for entry in entries if _is_picture(entry.name))
+        yield from (entry for entry in entries if _is_picture(entry.name) and _is_file(entry))
+
+
+def _is_file(entry: os.DirEntry) -> bool:
+    """Not a broken link, nor a pipe, which would be waited for."""
+    return entry.is_file(follow_symlinks=False) or os.path.isfile(entry.path)
 
 
 def _is_picture(name: str) -> bool:

@@ -23,7 +23,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dfcvae.files import torn, write_whole
+from dfcvae.files import is_state_dict, torn, write_whole
 from dfcvae.vae import VAE
 
 CONFIG, CHECKPOINT, METRICS = "config.json", "checkpoint.pt", "metrics.jsonl"
@@ -113,6 +113,8 @@ def _read(path: Path) -> dict[str, Any]:
         if broken:
             raise ValueError(broken)
         state = torch.load(path, map_location="cpu", weights_only=True)
+        if not is_state_dict(state["model"]):
+            raise ValueError("its model is not names with tensors of real numbers")
         needed = {key: state[key] for key in ("step", "seconds", "model", "optimizer")}
         return needed | {key: state.get(key, older) for key, older in ADDED.items()}
     except pickle.UnpicklingError:
@@ -139,7 +141,7 @@ def read_config(out: Path) -> dict[str, Any]:
     try:
         config = json.loads(path.read_text())
         return config | {section: dict(config[section]) for section in ("model", "data", "training")}
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ValueError(f"{str(path)!r} holds no settings of a training ({error}): train again.") from None
 
 

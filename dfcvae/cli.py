@@ -3,52 +3,33 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from dfcvae import commands, ranks
+from dfcvae import commands, ranks, telling
 from dfcvae.datasets import NAMES, SPLITS
 from dfcvae.settings import SCHEDULES
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; what goes wrong is told in one sentence. Returns the exit status."""
-    with ranks.first_alone_speaks():
-        options = _parser().parse_args(arguments)
-    try:
-        ranks.join()
+    """Run one command; what goes wrong is told in one line. Returns the exit status."""
+    with telling.plainly():
         with ranks.first_alone_speaks():
-            options.command(options)
-        ranks.leave()
-    except KeyboardInterrupt as stop:
+            options = _parser().parse_args(arguments)
         training = options.command in (commands.train, commands.reproduce)
         goes_on = " The same command goes on from the last checkpoint." if training else ""
-        _tell(f"\ndfcvae: {str(stop) or f'stopped.{goes_on}'}")
-        return 130
-    except (ValueError, OSError, ArithmeticError) as error:
-        _tell(f"dfcvae: {error}")
-        return 1
-    except RuntimeError as error:  # of which torch's OutOfMemoryError is one
-        if "at batch_size" in str(error):  # it says which would fit
-            _tell(f"dfcvae: {error}")
-        elif "out of memory" in str(error).lower():
-            _tell("dfcvae: the memory of the device is full: give a smaller --batch-size.")
-        elif ranks.first_to_tell():  # else it is what another rank's end has done to this one
-            raise
-        return 1
-    return 0
+        return telling.told(lambda: _run(options), goes_on)
 
 
-def _tell(failure: str) -> None:
-    if ranks.first_to_tell():
-        print(failure, file=sys.stderr)
+def _run(options: argparse.Namespace) -> None:
+    ranks.join()
+    with ranks.first_alone_speaks():
+        options.command(options)
+    ranks.leave()
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="dfcvae", description="Train and look at a Deep Feature Consistent VAE."
-    )
+    parser = telling.Parser(prog="dfcvae", description="Train and look at a Deep Feature Consistent VAE.")
     added = parser.add_subparsers(required=True, metavar="COMMAND")
 
     def command(name: str, function, text: str) -> argparse.ArgumentParser:

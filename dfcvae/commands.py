@@ -250,9 +250,9 @@ def _model_and_images(options: argparse.Namespace, run: Path):
     from dfcvae import load_run
     from dfcvae.checkpoint import read_config
 
-    config = read_config(Path(run))
-    options.size = config["model"]["image_size"]
-    return load_run(run), _load(options, options.split, config["data"].get("name"))
+    config, model = read_config(Path(run)), load_run(run)
+    options.size = model.image_size
+    return model, _load(options, options.split, config["data"].get("name"))
 
 
 def _default_steps() -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import threading
+import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -40,7 +41,7 @@ def decode(source: Path | BinaryIO, size: int, crop: int | None = None) -> tuple
     """
     from PIL import Image
 
-    with Image.open(source) as picture:
+    with _opened(source) as picture:
         width, height = picture.size
         if not width * height:
             raise ValueError("has no pixels")
@@ -55,6 +56,21 @@ def decode(source: Path | BinaryIO, size: int, crop: int | None = None) -> tuple
     square = square.resize((size, size), Image.Resampling.BICUBIC, reducing_gap=3.0)
     pixels = torch.frombuffer(bytearray(square.tobytes()), dtype=torch.uint8)
     return pixels.view(size, size, 3).permute(2, 0, 1), (width, height)  # (S*S*3,) -> (3, S, S)
+
+
+def _opened(source: Path | BinaryIO) -> Image:
+    """Pillow's picture, not decoded yet; of a PNG the checksums are right."""
+    from PIL import Image
+
+    if isinstance(source, os.PathLike) and not os.path.isfile(source):
+        raise ValueError("is no file")  # a pipe would be waited for
+    picture = Image.open(source)
+    if picture.format != "PNG":
+        return picture
+    picture.verify()  # decoding does not look at them, and is not possible afterwards
+    if not isinstance(source, os.PathLike):
+        source.seek(0)
+    return Image.open(source)
 
 
 def decode_all(
@@ -85,9 +101,12 @@ def decode_all(
     tally = _Tally(size, crop, usual)
     workers = _cores()
     with (
+        warnings.catch_warnings(),
         ThreadPoolExecutor(workers) as pool,
         tqdm(total=min(limit or len(names), len(names)), desc=title, unit="img", disable=not progress) as bar,
     ):
+        # What Pillow warns of names no file, and is no concern where the picture can be read all the same.
+        warnings.filterwarnings("ignore", module="PIL")
         for row, result in enumerate(_in_order(pool, job, names, ahead=8 * workers)):
             if isinstance(result, str):
                 tally.failures.append(result)

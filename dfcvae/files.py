@@ -154,6 +154,19 @@ def torn(path: Path) -> str:
     return f"the checksum of {record} is another" if record else ""
 
 
+def is_state_dict(found: object) -> bool:
+    """Names with tensors that have all their real numbers in memory: none sparse, on "meta" or expanded."""
+    return isinstance(found, dict) and all(
+        isinstance(name, str)
+        and isinstance(value, Tensor)
+        and value.layout == torch.strided
+        and value.device.type == "cpu"
+        and not (value.is_quantized or value.is_complex())
+        and value.numel() * value.element_size() <= value.untyped_storage().nbytes()
+        for name, value in found.items()
+    )
+
+
 def one_line(text: str, longest: int = 300) -> str:
     """Text of others (a name, a reason, a title) as it can stand in a sentence: one line, printable."""
     line = "".join(

@@ -85,11 +85,22 @@ def folder(root: Path, split: str) -> Source:
         raise FileNotFoundError(f"there is no folder {root}; root= must be the folder of the pictures")
     notes: list[str] = []
     files = list(_files_below(root, notes))
-    names = sorted(name for name in files if _suffix(name) in SUFFIXES)
+    named = sorted(name for name in files if _suffix(name) in SUFFIXES)
+    names = [name for name in named if os.path.isfile(root / name)]
+    if len(names) < len(named):
+        other = min(set(named) - set(names))
+        notes.append(
+            f"{len(named) - len(names):,} names in {root} lead to no file (for example {other}, a broken link "
+            "or a pipe) and were passed over"
+        )
     if not names:
         others = f" ({', '.join(sorted(set(map(_suffix, files))))})" if files else ""
         expected = ", ".join(sorted(SUFFIXES))
-        raise FileNotFoundError(f"found {len(files):,} files{others} below {root}, none of them {expected}")
+        told = "".join(f"; {note}" for note in notes)
+        raise FileNotFoundError(
+            f"found {len(files):,} files{others} below {root}, none of them {expected} that can be "
+            f"opened{told}"
+        )
     if len(names) < FEW:
         notes.append(f"{root} has only {len(names)} pictures: train, validation and test are the same ones")
     else:

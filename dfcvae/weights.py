@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from dfcvae.files import checksum_of_all, recorded_sha256, sha256, torn
+from dfcvae.files import checksum_of_all, is_state_dict, recorded_sha256, sha256, torn
 
 MINI_FILE = Path(__file__).parent / "pretrained" / "vgg_mini.safetensors"
 
@@ -73,16 +74,21 @@ def _read_tensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
             with safe_open(path, "pt") as file:
                 return file.metadata() or {}, {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
         _refuse_torn(path)
-        tensors = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of pickles of another protocol, which it reads or refuses
+            tensors = torch.load(path, map_location="cpu", weights_only=True)
     except (SafetensorError, RuntimeError, ValueError, EOFError, OSError, ImportError) as error:
-        raise ValueError(f"{path.name} cannot be read as weights ({_first_line(error)}).") from None
+        reason = _first_line(error)
+        if "weights_only" in reason:  # torch's advice is to switch the protection off
+            reason = "it is neither a zip archive nor a pickle of tensors"
+        raise ValueError(f"{path.name} cannot be read as weights ({reason}).") from None
     except Exception:  # torch.load raises pickle.UnpicklingError on anything but tensors
         raise ValueError(
             f"{path.name} is refused: it holds more than tensors, or is no weights file: "
             "save the state dict alone, or fetch the file again."
         ) from None
-    if not isinstance(tensors, dict) or not all(isinstance(value, Tensor) for value in tensors.values()):
-        raise ValueError(f"{path.name} holds no state dict: expected names with tensors.")
+    if not is_state_dict(tensors):
+        raise ValueError(f"{path.name} holds no state dict: expected names with tensors of real numbers.")
     return {}, tensors
 
 
