@@ -90,8 +90,8 @@ def folder(root: Path, split: str) -> Source:
     if len(names) < len(named):
         other = min(set(named) - set(names))
         notes.append(
-            f"{len(named) - len(names):,} names in {root} lead to no file (for example {other}, a broken link "
-            "or a pipe) and were passed over"
+            f"{len(named) - len(names):,} names in {root} lead to no file (for example {other}, a broken "
+            "link or a pipe) and were passed over"
         )
     if not names:
         others = f" ({', '.join(sorted(set(map(_suffix, files))))})" if files else ""

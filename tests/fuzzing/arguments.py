@@ -33,11 +33,12 @@ VALID = (
 )
 # Every place is one of the case's own folder: what is tried here may also be written to.
 ODD = (
-    "", " ", "-1", "0", "1", "3", "nan", "inf", "-inf", "1e400", "9" * 400, "1.5", "0x10", "1_0", "\u0663",
-    "\u2212" + "1", "--", "-", "--unknown", "--size", "--help me", "-n", "a\nb", "\x1b[31mred", "\x7f", "caf\u00e9",
-    os.fsdecode(b"\xff\xfe"), "nowhere", "<folder>/file", "<folder>/pipe", "<folder>/loop", "<folder>/file/below", ".",
-    "x" * 300, "x/" * 3000, "cuda:99", "mps", "meta", "cpu:7", "faces", "celeba", "folder", "torchvision", "random",
-    "mini", "vae-345", "paper-123", "%s", "{}", "$HOME", "'", '"', "@file", "\u202e",
+    "", " ", "-1", "0", "1", "3", "nan", "inf", "-inf", "1e400", "9" * 400, "1.5", "0x10", "1_0",
+    "\u0663", "\u2212" + "1", "--", "-", "--unknown", "--size", "--help me", "-n", "a\nb", "\x1b[31mred",
+    "\x7f", "caf\u00e9", os.fsdecode(b"\xff\xfe"), "nowhere", "<folder>/file", "<folder>/pipe",
+    "<folder>/loop", "<folder>/file/below", ".", "x" * 300, "x/" * 3000, "cuda:99", "mps", "meta",
+    "cpu:7", "faces", "celeba", "folder", "torchvision", "random", "mini", "vae-345", "paper-123", "%s",
+    "{}", "$HOME", "'", '"', "@file", "\u202e",
 )  # fmt: skip
 WHOLE = ("-1", "0", "1", "2", "7", "9" * 400, "-" + "9" * 30, "99999999999", "\u0663", "4294967296")
 REAL = ("-1", "0", "nan", "inf", "-inf", "1e400", "1e-400", "-0.0", "1e30", "0.5")

@@ -1,0 +1,154 @@
+"""What the bad inputs of tests/fuzzing found, one test for each: before, these hung, failed or read wrongly."""
+
+import io
+import json
+import os
+import zlib
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from test_bad_images import chunk
+from tiny_run import go_on
+
+from dfcvae import VGGFeatures, load, telling
+from dfcvae.cli import main
+from dfcvae.decoding import decode
+
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+@pytest.fixture(autouse=True)
+def cache(monkeypatch, tmp_path):
+    monkeypatch.setenv("DFCVAE_CACHE", str(tmp_path / "cache"))
+
+
+def one_line_of(capsys, arguments: list[str], status: int = 1) -> str:
+    capsys.readouterr()
+    assert main(arguments) == status
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert line.startswith("dfcvae: ")
+    return line
+
+
+def flat_png(rows: bytes) -> bytes:
+    """A grey PNG of 16 x 16, stored without compression, so that one byte of the file is one pixel."""
+    header = b"\0\0\0\x10\0\0\0\x10\x08\0\0\0\0"
+    data = chunk(b"IDAT", zlib.compress(rows, 0))
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + data + chunk(b"IEND", b"")
+
+
+def test_a_png_whose_checksum_fails_is_not_read(tmp_path):
+    whole = flat_png((b"\0" + bytes(range(100, 116))) * 16)
+    assert decode(io.BytesIO(whole), 16)[0][0, 0, 3] == 103
+    damaged = bytearray(whole)
+    damaged[whole.index(bytes(range(100, 116))) + 3] ^= 64
+    with Image.open(io.BytesIO(damaged)) as picture:
+        assert np.asarray(picture)[0, 3] == 103 ^ 64, "Pillow reads it"
+    with pytest.raises(Exception, match="checksum"):
+        decode(io.BytesIO(damaged), 16)
+    (tmp_path / "a.png").write_bytes(damaged)
+    with pytest.raises(Exception, match="checksum"):
+        decode(tmp_path / "a.png", 16)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_pipes_and_broken_links_are_passed_over(tmp_path):
+    root = tmp_path / "photos"
+    root.mkdir()
+    (root / "good.png").write_bytes(flat_png(bytes(17 * 16)))
+    os.mkfifo(root / "pipe.png")
+    (root / "broken.png").symlink_to("nowhere")
+    (root / "loop.png").symlink_to("loop.png")
+    with pytest.warns(UserWarning, match="3 names .* lead to no file .for example broken.png"):
+        assert len(load("folder", size=16, root=root, progress=False)) == 1
+    (root / "good.png").unlink()
+    with pytest.raises(FileNotFoundError, match="that can be opened; 3 names"):
+        load("folder", size=16, root=root, progress=False)
+
+
+ODD = {
+    "sparse": lambda t: t.to_sparse(),
+    "without numbers": lambda t: t.to("meta"),
+    "complex": lambda t: t.to(torch.complex64),
+    "one number repeated": lambda t: torch.zeros(1).expand(10**5, 10**5),
+}
+
+
+@pytest.mark.parametrize("how", ODD)
+def test_tensors_that_are_none_are_refused(vgg_tensors, tmp_path, how):
+    tensors = vgg_tensors()
+    torch.save(tensors | {"features.0.weight": ODD[how](tensors["features.0.weight"])}, tmp_path / "w.pth")
+    with pytest.raises(ValueError, match="w.pth holds no state dict"):
+        VGGFeatures("vgg19", ["relu1_1"], tmp_path / "w.pth", MEAN, STD)
+
+
+def test_names_that_are_none_are_refused(vgg_tensors, tmp_path):
+    torch.save(vgg_tensors() | {0: torch.zeros(1)}, tmp_path / "w.pth")
+    with pytest.raises(ValueError, match="w.pth holds no state dict"):
+        VGGFeatures("vgg19", ["relu1_1"], tmp_path / "w.pth", MEAN, STD)
+
+
+def test_a_pth_whose_checksum_fails_is_not_read(vgg_tensors, tmp_path):
+    tensors = vgg_tensors()
+    torch.save(tensors, tmp_path / "w.pth")
+    content = bytearray((tmp_path / "w.pth").read_bytes())
+    content[content.index(tensors["features.0.weight"].numpy().tobytes()) + 1] ^= 1
+    (tmp_path / "w.pth").write_bytes(content)
+    assert torch.load(tmp_path / "w.pth", weights_only=True), "torch reads it"
+    with pytest.raises(ValueError, match="checksum of .* is another"):
+        VGGFeatures("vgg19", ["relu1_1"], tmp_path / "w.pth", MEAN, STD)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    out = tmp_path_factory.mktemp("run") / "run"
+    go_on(out, steps=1)
+    return out
+
+
+@pytest.mark.parametrize("command", ["reconstruct", "evaluate"])
+def test_settings_without_a_size_are_named(run, tmp_path, capsys, command):
+    config = json.loads((run / "config.json").read_text())
+    del config["model"]["image_size"]
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    assert "describes no model" in one_line_of(capsys, [command, "--run", str(tmp_path)])
+
+
+def test_settings_nested_too_deep_are_named(run, tmp_path, capsys):
+    (tmp_path / "config.json").write_text("[" * 100_000)
+    assert "holds no settings" in one_line_of(capsys, ["sample", "--run", str(tmp_path)])
+
+
+def test_notes_and_names_take_a_line_each(tmp_path, capsys):
+    (tmp_path / "a\nb\x1b[31m.png").write_bytes(b"no picture")
+    (tmp_path / "good.png").write_bytes(flat_png(bytes(17 * 16)))
+    assert main(["prepare", "folder", "--root", str(tmp_path), "--size", "16"]) == 0
+    error = capsys.readouterr().err
+    assert "\x1b" not in error and "UserWarning" not in error
+    told = [line for line in error.splitlines() if "passed over" in line]
+    assert told and all(line.startswith("dfcvae: ") and "a b" in line for line in told)
+
+
+def test_what_argparse_refuses_is_one_line(capsys):
+    with pytest.raises(SystemExit) as end:
+        main(["sample", "-n", "many\nlines"])
+    assert end.value.code == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory")])
+def test_a_full_memory_is_one_line(capsys, error):
+    def fail():
+        raise error
+
+    assert telling.told(fail) == 1
+    assert "memory" in capsys.readouterr().err
+
+
+def test_what_the_system_says_names_the_file_without_a_number(capsys):
+    assert telling.told(lambda: open("nowhere/at/all")) == 1
+    assert capsys.readouterr().err == (
+        "dfcvae: 'nowhere/at/all': No such file or directory; give another path.\n"
+    )
