@@ -177,7 +177,7 @@ def read_metrics(out: str | Path, up_to_step: float = float("inf")) -> list[dict
     for text in path.read_text().splitlines() if path.is_file() else []:
         try:
             line = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
         if isinstance(line, dict) and line.get("step", float("inf")) <= up_to_step:
             lines.append(line)

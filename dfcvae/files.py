@@ -116,7 +116,7 @@ def recorded_sha256(path: Path) -> str | None:
     table = path.parent / "checksums.json"
     try:
         return json.loads(table.read_text(encoding="utf-8"))[path.name]["sha256"]
-    except (OSError, ValueError, LookupError, TypeError):
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
         return None
 
 

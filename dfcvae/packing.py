@@ -124,7 +124,7 @@ def find(cache: Path, key: Key) -> Pack | None:
             and sampled_blocks_agree(pixels, manifest["bytes"], manifest["blocks_crc32"])
         )
         return _opened(pixels, labels, manifest) if sound else None
-    except (OSError, ValueError, LookupError, TypeError):
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
         return None
 
 

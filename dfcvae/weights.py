@@ -47,7 +47,7 @@ def read_weights(
         mean = tuple(map(float, mean or json.loads(metadata.get("mean", "null"))))
         std = tuple(map(float, std or json.loads(metadata.get("std", "null"))))
         usable = len(mean) == len(std) == 3 and min(std) > 0 and all(map(math.isfinite, mean + std))
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, RecursionError):
         usable = False
     if not usable:
         raise ValueError(

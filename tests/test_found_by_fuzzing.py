@@ -1,4 +1,4 @@
-"""What the bad inputs of tests/fuzzing found, one test for each: before, these hung, failed or read wrongly."""
+"""What the bad inputs of tests/fuzzing found, a test for each: before, these hung, failed or read wrongly."""
 
 import io
 import json
@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import save_file
 from test_bad_images import chunk
 from tiny_run import go_on
 
@@ -119,6 +120,12 @@ def test_settings_without_a_size_are_named(run, tmp_path, capsys, command):
 def test_settings_nested_too_deep_are_named(run, tmp_path, capsys):
     (tmp_path / "config.json").write_text("[" * 100_000)
     assert "holds no settings" in one_line_of(capsys, ["sample", "--run", str(tmp_path)])
+
+
+def test_a_normalisation_nested_too_deep_is_none(vgg_tensors, tmp_path):
+    save_file(vgg_tensors(), tmp_path / "w.safetensors", {"mean": "[" * 100_000, "std": "[1, 1, 1]"})
+    with pytest.raises(ValueError, match="does not say which normalisation"):
+        VGGFeatures("vgg19", ["relu1_1"], tmp_path / "w.safetensors")
 
 
 def test_notes_and_names_take_a_line_each(tmp_path, capsys):
