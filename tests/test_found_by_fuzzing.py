@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import warnings
 import zlib
 
 import numpy as np
@@ -40,17 +41,29 @@ def flat_png(rows: bytes) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + data + chunk(b"IEND", b"")
 
 
+def misread() -> bytes:
+    """A PNG with zeroed bytes that Pillow decodes all the same, to other pixels."""
+    picture = Image.fromarray(np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8))
+    made = io.BytesIO()
+    picture.resize((48, 40), Image.Resampling.BICUBIC).save(made, "PNG")
+    whole = made.getvalue()
+    for place in range(33, len(whole) - 16):
+        damaged = whole[:place] + bytes(64) + whole[place + 64 :]
+        try:
+            with Image.open(io.BytesIO(damaged)) as read, Image.open(io.BytesIO(whole)) as right:
+                if np.asarray(read).tobytes() != np.asarray(right).tobytes():
+                    return damaged
+        except (OSError, SyntaxError, ValueError):
+            continue
+    pytest.skip("this Pillow misreads none of these")
+
+
 def test_a_png_whose_checksum_fails_is_not_read(tmp_path):
-    whole = flat_png((b"\0" + bytes(range(100, 116))) * 16)
-    assert decode(io.BytesIO(whole), 16)[0][0, 0, 3] == 103
-    damaged = bytearray(whole)
-    damaged[whole.index(bytes(range(100, 116))) + 3] ^= 64
-    with Image.open(io.BytesIO(damaged)) as picture:
-        assert np.asarray(picture)[0, 3] == 103 ^ 64, "Pillow reads it"
-    with pytest.raises(Exception, match="checksum"):
+    damaged = misread()
+    with pytest.raises((OSError, SyntaxError)):
         decode(io.BytesIO(damaged), 16)
     (tmp_path / "a.png").write_bytes(damaged)
-    with pytest.raises(Exception, match="checksum"):
+    with pytest.raises((OSError, SyntaxError)):
         decode(tmp_path / "a.png", 16)
 
 
@@ -128,14 +141,12 @@ def test_a_normalisation_nested_too_deep_is_none(vgg_tensors, tmp_path):
         VGGFeatures("vgg19", ["relu1_1"], tmp_path / "w.safetensors")
 
 
-def test_notes_and_names_take_a_line_each(tmp_path, capsys):
-    (tmp_path / "a\nb\x1b[31m.png").write_bytes(b"no picture")
-    (tmp_path / "good.png").write_bytes(flat_png(bytes(17 * 16)))
-    assert main(["prepare", "folder", "--root", str(tmp_path), "--size", "16"]) == 0
-    error = capsys.readouterr().err
-    assert "\x1b" not in error and "UserWarning" not in error
-    told = [line for line in error.splitlines() if "passed over" in line]
-    assert told and all(line.startswith("dfcvae: ") and "a b" in line for line in told)
+def test_notes_and_names_take_a_line_each(capsys):
+    with telling.plainly():
+        note = warnings.formatwarning(UserWarning("a\nb\x1b[31m.png was passed over"), UserWarning, "f.py", 3)
+    assert note == "dfcvae: a b\N{REPLACEMENT CHARACTER}[31m.png was passed over\n"
+    assert "nowhere b" in one_line_of(capsys, ["prepare", "folder", "--root", "nowhere\nb"])
+    assert warnings.formatwarning(UserWarning("x"), UserWarning, "f.py", 3).startswith("f.py:3")
 
 
 def test_what_argparse_refuses_is_one_line(capsys):

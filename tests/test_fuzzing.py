@@ -13,13 +13,14 @@ from dfcvae.celeba import _rows
 from dfcvae.checkpoint import read_config, read_metrics
 from dfcvae.files import one_line, web_page
 
-EACH = {"images": 40, "celeba": 30, "weights": 40, "checkpoints": 25, "configuration": 30, "arguments": 25}
+EACH = {"images": 15, "celeba": 10, "weights": 15, "checkpoints": 10, "configuration": 10, "arguments": 10}
 PAST = 1 / 3  # of the mutated inputs, at least
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="cases are forked")
+@pytest.mark.parametrize("times", [1, pytest.param(5, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("kind", EACH)
-def test_a_bad_input_is_read_rightly_or_told_in_one_line(kind, tmp_path, monkeypatch):
+def test_a_bad_input_is_read_rightly_or_told_in_one_line(kind, times, tmp_path, monkeypatch):
     from fuzzing.worker import run
 
     monkeypatch.setenv("DFCVAE_CACHE", str(tmp_path / "cache"))
@@ -30,13 +31,14 @@ def test_a_bad_input_is_read_rightly_or_told_in_one_line(kind, tmp_path, monkeyp
         make.prepare()
         (tmp_path / "cases").mkdir()
         # From the end of those that the script tries, so that the two are not the same.
-        found = [run(kind, make.make, 1_000_000 + i, tmp_path / "cases") for i in range(EACH[kind])]
+        found = [run(kind, make.make, 1_000_000 + i, tmp_path / "cases") for i in range(EACH[kind] * times)]
     finally:
         torch.set_num_threads(threads)
     failures = [(o.number, o.failure, o.what, o.lines[-2:]) for o in found if o.failure]
     assert not failures, failures
     assert sum(o.past for o in found) > PAST * len(found)
-    assert {o.status == 0 for o in found} == {True, False}, "some are read and some refused"
+    if times > 1:
+        assert {o.status == 0 for o in found} == {True, False}, "some are read and some refused"
 
 
 def a_failure(kind: str, make, folder: Path) -> str:
@@ -67,7 +69,7 @@ def test_the_harness_notices_what_it_is_there_for(tmp_path, monkeypatch):
     cases = {
         "KeyError": Case("", raises),
         "hung|ended with": Case("", spins),
-        "2 lines": Case("", lambda: says("dfcvae: one thing went wrong here\ndfcvae: \n", 1)),
+        "0 lines": Case("", lambda: says("", 1)),
         "unclear": Case("", lambda: says("dfcvae: failed\n", 1)),
         "said": Case("", lambda: says("x.py:3: UserWarning: something\n", 0)),
         "wrong numbers": Case("", lambda: 0, lambda: "wrong numbers"),

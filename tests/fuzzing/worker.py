@@ -14,6 +14,7 @@ import re
 import resource
 import shutil
 import signal
+import sys
 import time
 import warnings
 from collections.abc import Callable
@@ -124,7 +125,9 @@ def _child(kind: str, make: Callable, number: int, here: Path) -> None:
         os.chdir(here / "in")
         os.environ["DFCVAE_CACHE"] = str(here / "cache")
         for name, standard in (("stdout", 1), ("stderr", 2)):
-            os.dup2(os.open(here / name, os.O_WRONLY | os.O_CREAT), standard)
+            os.dup2(os.open(here / name, os.O_WRONLY | os.O_CREAT | os.O_APPEND), standard)
+            # Whoever forked this may have put something else in their place, as pytest does.
+            setattr(sys, name, open(standard, "w", buffering=1, encoding="utf-8", closefd=False))
         _limit()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what is said while the input is made
@@ -132,6 +135,8 @@ def _child(kind: str, make: Callable, number: int, here: Path) -> None:
         told |= {"what": case.what, "past": case.past, "notes": 0}
         (here / "report.json").write_text(json.dumps(told))
         status = case.use()
+        sys.stdout.flush()
+        sys.stderr.flush()
         told["notes"] = _notes(here / "stderr", status)
         told |= {"complaint": case.check() if status == 0 else "", "status": status}
         (here / "report.json").write_text(json.dumps(told))
