@@ -59,6 +59,8 @@ def told(work: Callable[[], None], goes_on: str = "") -> int:
             return _tell(str(error))
         if any(words in str(error).lower() for words in FULL):
             return _tell("the memory of the device is full: give a smaller --batch-size, or fewer images.")
+        if str(error).startswith("Symlink loop"):  # pathlib's, of Python 3.10 to 3.12
+            return _tell(f"{error}: give another path.")
         if ranks.first_to_tell():  # else it is what another rank's end has done to this one
             raise
         return 1

@@ -141,6 +141,15 @@ def test_a_normalisation_nested_too_deep_is_none(vgg_tensors, tmp_path):
         VGGFeatures("vgg19", ["relu1_1"], tmp_path / "w.safetensors")
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_a_pipe_is_no_notebook_and_a_link_to_itself_no_folder(tmp_path, capsys):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "loop").symlink_to("loop")
+    assert main(["classroom", "restore", str(tmp_path / "pipe")]) == 1
+    assert "is a folder or a pipe" in "".join(capsys.readouterr())
+    assert "loop" in one_line_of(capsys, ["classroom", "new", str(tmp_path / "loop")])
+
+
 def test_notes_and_names_take_a_line_each(capsys):
     with telling.plainly():
         note = warnings.formatwarning(UserWarning("a\nb\x1b[31m.png was passed over"), UserWarning, "f.py", 3)

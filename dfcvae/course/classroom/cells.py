@@ -39,6 +39,8 @@ def read_submitted(path: Path) -> Cell:
 
     Raises ValueError where the file is no notebook.
     """
+    if path.exists() and not path.is_file():
+        raise ValueError(f"{path} is a folder or a pipe, expected a notebook: give its file.")
     try:
         notebook = json.loads(path.read_text(encoding="utf-8-sig"))
         if isinstance(notebook, dict) and notebook.get("nbformat", 4) < 4:  # of before 2015: never had ids
