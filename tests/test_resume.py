@@ -207,6 +207,15 @@ def test_the_first_step_and_then_the_clock_save_too(tmp_path, monkeypatch):
 # --- Ctrl-C
 
 
+@pytest.fixture
+def keyboard():
+    """Python's own handler: a shell starts what runs in its background with Ctrl-C ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("keyboard")
 def test_ctrl_c_finishes_the_step_saves_and_says_how_to_go_on(whole, tmp_path, monkeypatch):
     usual = signal.getsignal(signal.SIGINT)
     with monkeypatch.context() as patch:
@@ -219,6 +228,7 @@ def test_ctrl_c_finishes_the_step_saves_and_says_how_to_go_on(whole, tmp_path, m
     assert same_runs(whole, tmp_path)  # the line of step 8 too, which was half done
 
 
+@pytest.mark.usefixtures("keyboard")
 def test_a_second_ctrl_c_stops_at_once(tmp_path, monkeypatch):
     def twice():
         signal.raise_signal(signal.SIGINT)

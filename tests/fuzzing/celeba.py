@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import random
+import tempfile
 import warnings
 import zipfile
 from pathlib import Path
@@ -146,7 +147,8 @@ def _crafted_zip(random_: random.Random) -> tuple[str, bytes]:
         for name, content in PHOTOGRAPHS.items():
             if name != victim or how not in ("bomb", "small bomb", "link"):
                 archive.writestr(f"img_align_celeba/{name}", content)
-        slip = {"slip": "../../../", "absolute": "/tmp/", "backslashes": "..\\..\\", "nested": "a/" * 300}
+        slip = {"slip": "../../../", "backslashes": "..\\..\\", "nested": "a/" * 300}
+        slip["absolute"] = tempfile.gettempdir() + "/"
         if how in slip:
             archive.writestr(slip[how] + victim, PHOTOGRAPHS[victim])
         elif how == "link":
