@@ -16,6 +16,7 @@ import pytest
 pytest.importorskip("nbgrader", reason="nbgrader grades the problem sets: pip install dfcvae[teach]")
 
 from dfcvae.course.classroom import cells, collect, export, harmless, release, sandbox, tool
+from dfcvae.course.classroom.command import _course_of
 from dfcvae.course.classroom.course import Course, new
 from dfcvae.course.classroom.grade import grade
 from dfcvae.course.classroom.restore import restore, restore_file
@@ -95,6 +96,19 @@ def test_the_secret_deals_what_is_in_the_notebook(course, released):
 def test_new_leaves_a_folder_alone_that_is_not_empty(course):
     with pytest.raises(ValueError, match="not empty"):
         new(course.folder, FIXTURE)
+
+
+def test_grade_takes_the_course_or_the_notebooks(course, tmp_path, monkeypatch):
+    handed_in = course.folder / "handed in"
+    handed_in.mkdir()
+    assert _course_of(course.folder, None) == (course, None)
+    assert _course_of(course.folder, handed_in) == (course, handed_in)
+    assert _course_of(handed_in, None) == (course, handed_in)
+    handed_in.rmdir()
+    with pytest.raises(ValueError, match=f"no course folder.*grade COURSE --submitted {tmp_path}"):
+        _course_of(tmp_path, None)
+    monkeypatch.chdir(course.folder)
+    assert _course_of(tmp_path, None) == (course, tmp_path)
 
 
 def test_other_folders_are_no_course(tmp_path):

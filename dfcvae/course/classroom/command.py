@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from dfcvae.course.classroom import cells
 from dfcvae.course.classroom.course import ASSIGNMENTS, Course, new
@@ -42,8 +43,22 @@ def _grade(options: argparse.Namespace) -> None:
     from dfcvae.course.classroom.sandbox import Limits
 
     limits = Limits(cell=options.seconds, task=options.seconds, whole=5 * options.seconds)
-    report = grade(Course.open(options.folder), options.submitted, limits)
+    course, submitted = _course_of(options.folder, options.submitted)
+    report = grade(course, submitted, limits)
     print(f"done: look at {report}")
+
+
+def _course_of(folder: Path, submitted: Path | None) -> tuple[Course, Path | None]:
+    """(course, notebooks): ``folder`` is a course, or notebooks for the course around them or here."""
+    if submitted is None and folder.is_dir() and not Course.is_one(folder):
+        for place in (*folder.resolve().parents, Path.cwd()):
+            if Course.is_one(place):
+                return Course.open(place), folder
+        raise ValueError(
+            f"{folder} is no course folder, and neither around it nor here is one: give the course first,  "
+            f"dfcvae classroom grade COURSE --submitted {folder}"
+        )
+    return Course.open(folder), submitted
 
 
 def _restore(options: argparse.Namespace) -> None:

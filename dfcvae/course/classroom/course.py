@@ -57,10 +57,14 @@ class Course:
 
     folder: Path
 
+    @staticmethod
+    def is_one(folder: Path) -> bool:
+        return (folder / "secret").is_file()
+
     @classmethod
     def open(cls, folder: Path) -> Course:
         folder = Path(folder).resolve()
-        if not (folder / "secret").is_file():
+        if not cls.is_one(folder):
             raise ValueError(
                 f"{folder} has no file 'secret', so it is no course folder: make one with  "
                 f"dfcvae classroom new {folder}"
