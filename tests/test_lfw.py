@@ -4,11 +4,14 @@ import io
 import shutil
 import sys
 import tarfile
+import threading
+import time
 import zipfile
 from dataclasses import replace
 
 import pytest
 import torch
+from filelock import FileLock
 from PIL import Image
 from serving import PAGE, cuts, one_after_the_other, refuses
 from sklearn.datasets import _lfw
@@ -89,6 +92,21 @@ def test_lfw_is_downloaded_once_and_nobody_is_in_two_splits(server, published, c
     assert len(set.union(*colours.values())) == len(PEOPLE)  # JPEG keeps one colour apart from the next
     assert not (published / "lfw-funneled.tgz").exists()
     assert images["train"].attributes.shape[1] == 0 and images["train"].name == "lfw"
+
+
+def test_who_comes_second_waits_for_the_download_of_the_first(server, published, capsys):
+    load("lfw", "test", 32)
+    asked, told = len(server.asked), ""
+    folder = (published / "lfw_funneled").rename(published / "on its way")
+    second = threading.Thread(target=load, args=("lfw", "test", 32))
+    with FileLock(published / ".download.lock"):
+        second.start()
+        while second.is_alive() and "another process downloads LFW" not in told:
+            told += capsys.readouterr().err
+            time.sleep(0.01)
+        folder.rename(published / "lfw_funneled")
+    second.join(60)
+    assert "waiting for it" in told and len(server.asked) == asked
 
 
 def test_the_square_is_that_of_celeba(server, published):
