@@ -100,8 +100,25 @@ def settle(page) -> None:
         page.wait_for_timeout(1000)
 
 
+def comes_back(page, handle) -> bool:
+    """Home, a drag, Home again: other pixels, and then to the last one those of before."""
+    from playwright.sync_api import TimeoutError as TookTooLong
+
+    handle.focus()
+    page.keyboard.press("Home")
+    settle(page)
+    page.evaluate("watch.keep()")
+    front_end.drag(page, handle, share=0.9)
+    page.wait_for_function("!watch.isKept()", timeout=SOON)
+    page.keyboard.press("Home")
+    try:
+        page.wait_for_function("watch.isKept()", timeout=SOON)
+    except TookTooLong:
+        return False
+    return True
+
+
 def test_mouse_and_keyboard_move_every_slider_and_the_pixels_follow(opened):
-    """Home, a drag, Home again: other pixels, and then to the last one those of before. End: other pixels."""
     path, page = opened
     handles = page.locator(f"{WIDGETS} {front_end.HANDLE}").all()
     assert bool(handles) == (path.stem in SLIDERS)
@@ -109,14 +126,9 @@ def test_mouse_and_keyboard_move_every_slider_and_the_pixels_follow(opened):
         page.evaluate("selector => watch.start(selector)", WIDGETS)
     for handle in handles:
         start = float(handle.get_attribute("aria-valuenow"))
-        handle.focus()
-        page.keyboard.press("Home")
-        settle(page)
+        # On a busy machine the first picture may come after we took it for settled: then once more.
+        assert comes_back(page, handle) or comes_back(page, handle)
         page.evaluate("watch.keep()")
-        front_end.drag(page, handle, share=0.9)
-        page.wait_for_function("!watch.isKept()", timeout=SOON)
-        page.keyboard.press("Home")
-        page.wait_for_function("watch.isKept()", timeout=SOON)
         page.keyboard.press("End")
         page.wait_for_function("!watch.isKept()", timeout=SOON)
         while float(handle.get_attribute("aria-valuenow")) > start:
