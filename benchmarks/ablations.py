@@ -20,11 +20,11 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 import dfcvae
-from dfcvae import pictures
 from dfcvae.course.profiles import profile
+from dfcvae.device import available_threads
 from dfcvae.dfc import PRESETS, VAE_123
 from dfcvae.evaluation import evaluate
-from dfcvae.hardware import available_threads
+from dfcvae.figures import png as pictures
 from dfcvae.vgg import VGGFeatures, build_layers
 
 SHOWN = slice(20, 25)  # test faces, by place: picked before anything was trained

@@ -32,7 +32,7 @@ from pathlib import Path
 
 from front_end import HANDLE, ROOT, chromium, jupyterlab, open_notebook, outcome, run_all
 
-from dfcvae.hardware import available_threads
+from dfcvae.device import available_threads
 
 NOTEBOOK = ROOT / "notebooks" / "05_latent_space.ipynb"
 CELLS = ("setup", "imports", "codes", "nats", "vector-by-hand", "space", "sliders")  # what the explorer needs

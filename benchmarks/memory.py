@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 
 import dfcvae
-from dfcvae.explore import Space, State
+from dfcvae.figures.explore import Space, State
 from dfcvae.trainer import Trainer
 
 

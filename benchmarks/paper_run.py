@@ -31,7 +31,8 @@ from recording import flops, record
 from reporting import as_in_training, machine, parser, synchronise, table, write
 
 import dfcvae
-from dfcvae import download, hardware
+from dfcvae import device as hardware
+from dfcvae import download
 from dfcvae.datasets import Images
 from dfcvae.settings import Settings
 from dfcvae.trainer import Trainer

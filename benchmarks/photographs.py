@@ -14,9 +14,9 @@ from pathlib import Path
 import torch
 
 import dfcvae
-from dfcvae import pictures
+from dfcvae.device import available_threads
 from dfcvae.evaluation import evaluate
-from dfcvae.hardware import available_threads
+from dfcvae.figures import png as pictures
 
 SHOWN = ("psnr", "sharpness", "ssim", "kl")
 

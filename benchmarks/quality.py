@@ -27,10 +27,10 @@ from torch import Tensor
 import dfcvae
 from dfcvae.checkpoint import read_metrics
 from dfcvae.course.profiles import profile
+from dfcvae.device import available_threads, pick_precision
 from dfcvae.drawing import DRAWING_VERSION
 from dfcvae.evaluation import evaluate, frechet_distance, laplacian, laplacian_variance, reconstructions
 from dfcvae.files import sha256
-from dfcvae.hardware import available_threads, pick_precision
 from dfcvae.settings import Settings
 from dfcvae.vgg import VGGFeatures
 from dfcvae.weights import MINI_FILE

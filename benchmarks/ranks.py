@@ -17,7 +17,8 @@ import torch
 from reporting import alone, as_in_training, machine, median, parser, synchronise, table, write
 
 import dfcvae
-from dfcvae import hardware, ranks
+from dfcvae import device as hardware
+from dfcvae import ranks
 from dfcvae.settings import Settings
 from dfcvae.trainer import Trainer
 

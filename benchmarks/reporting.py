@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 import dfcvae
-from dfcvae.hardware import available_threads, describe, pick_device, reusing_memory, tuned
+from dfcvae.device import available_threads, describe, pick_device, reusing_memory, tuned
 
 RESULTS = Path(__file__).parent / "results"
 

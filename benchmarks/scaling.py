@@ -26,7 +26,7 @@ import torch
 from reporting import alone, machine, parser, table, write
 
 import dfcvae
-from dfcvae import hardware
+from dfcvae import device as hardware
 
 TIMES = (1, 2, 4, 8)
 

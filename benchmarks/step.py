@@ -26,7 +26,9 @@ import torch
 from reporting import alone, machine, median, parser, table, write
 
 import dfcvae
-from dfcvae import hardware, onepass, pytorch_vae
+from dfcvae import device as hardware
+from dfcvae import pytorch_vae
+from dfcvae.fast import onepass
 from dfcvae.settings import Settings
 from dfcvae.trainer import Trainer
 

@@ -21,7 +21,7 @@ import torch
 from reporting import as_in_training, machine, median, parser, synchronise, table, write
 
 import dfcvae
-from dfcvae import hardware
+from dfcvae import device as hardware
 from dfcvae.settings import Settings
 from dfcvae.trainer import Trainer
 

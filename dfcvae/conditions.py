@@ -12,9 +12,9 @@ import torch
 import dfcvae
 from dfcvae import ranks
 from dfcvae.datasets import Images
+from dfcvae.device import describe
 from dfcvae.dfc import DFCVAE
 from dfcvae.files import checksum
-from dfcvae.hardware import describe
 from dfcvae.settings import Settings
 
 # What two calls on one folder may differ in.

@@ -16,12 +16,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from dfcvae import faces, packing
-from dfcvae.celeba import celeba
+from dfcvae import faces
 from dfcvae.files import checksum
-from dfcvae.lfw import lfw
-from dfcvae.packing import Contents, Key, Pack
-from dfcvae.photographs import folder
+from dfcvae.photos import pack as packing
+from dfcvae.photos.celeba import celeba
+from dfcvae.photos.folder import folder
+from dfcvae.photos.lfw import lfw
+from dfcvae.photos.pack import Contents, Key, Pack
 
 NAMES = ("faces", "celeba", "lfw", "folder")
 PLACED = {"celeba": celeba, "folder": folder}  # photographs that the user has brought to a place

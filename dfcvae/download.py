@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from dfcvae.celeba import HELP
 from dfcvae.fetching import Source, fetch
 from dfcvae.files import checksum_of_all, write_whole
 from dfcvae.locks import one_at_a_time
+from dfcvae.photos.celeba import HELP
 from dfcvae.vgg import IMAGENET_MEAN, IMAGENET_STD, build_layers, layer_names
 
 OFFLINE = "fetch it in a browser and give its path, or work offline with the mini VGG (features='mini')"

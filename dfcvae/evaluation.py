@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from dfcvae.datasets import Images
-from dfcvae.frechet import FrechetDistance, frechet_distance
-from dfcvae.hardware import layout
+from dfcvae.device import layout
+from dfcvae.fid import FrechetDistance, frechet_distance
 from dfcvae.latent import Mixture, kl_per_latent
 from dfcvae.spectra import OctaveSpectrum
 from dfcvae.streams import Moments, Stopwatch, median, widest

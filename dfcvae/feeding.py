@@ -16,7 +16,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import torch
 from torch import Tensor
 
-from dfcvae.hardware import to_device
+from dfcvae.device import to_device
 
 WAYS = ("resident", "ahead", "direct")
 

@@ -22,7 +22,7 @@ from dfcvae.checkpoint import (
     write_metrics,
 )
 from dfcvae.datasets import Images
-from dfcvae.hardware import tuned
+from dfcvae.device import tuned
 from dfcvae.metrics import MetricsWriter
 from dfcvae.stopping import stopping
 from dfcvae.trainer import Position, Trainer

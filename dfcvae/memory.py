@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import torch
 
 from dfcvae import ranks
-from dfcvae.hardware import autocast
+from dfcvae.device import autocast
 from dfcvae.trainer import Trainer
 
 SMALL, LARGER = 4, 8  # images of the two steps that are tried

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dfcvae import onepass
+from dfcvae.fast import onepass
 from dfcvae.vgg import VGGFeatures
 
 REDUCTIONS = {"paper": 0.5, "mean": 1.0}  # factor before the mean squared difference of a layer

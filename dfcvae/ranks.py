@@ -21,7 +21,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from dfcvae.hardware import pick_device
+from dfcvae.device import pick_device
 from dfcvae.sync_batch_norm import synchronise
 
 T = TypeVar("T")

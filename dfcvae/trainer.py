@@ -16,12 +16,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from dfcvae import pictures, ranks
+from dfcvae import ranks
 from dfcvae.checkpoint import read_checkpoint, telling_what_does_not_fit
 from dfcvae.datasets import Images
+from dfcvae.device import autocast, compiled, layout, loss_scaler, pick_precision, to_device
 from dfcvae.dfc import DFCVAE
 from dfcvae.feeding import Feed
-from dfcvae.hardware import autocast, compiled, layout, loss_scaler, pick_precision, to_device
+from dfcvae.figures import png as pictures
 from dfcvae.settings import Settings, rate_at
 
 STREAMS = ("order", "flip", "noise", "shift", "preview", "validation")  # of random numbers, each its own

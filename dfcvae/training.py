@@ -16,8 +16,8 @@ from dfcvae import loop, ranks
 from dfcvae.checkpoint import has_checkpoint, read_config, read_metrics
 from dfcvae.conditions import describe_run, refuse_other_ranks, refuse_other_settings
 from dfcvae.datasets import Images
+from dfcvae.device import reusing_memory, tuned
 from dfcvae.dfc import DFCVAE
-from dfcvae.hardware import reusing_memory, tuned
 from dfcvae.locks import alone_in
 from dfcvae.memory import telling_what_fits
 from dfcvae.settings import Settings

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from dfcvae.upsampling import UpsampleConv2d
+from dfcvae.fast.upsampling import UpsampleConv2d
 
 LOG_VAR_BOUND = 10.0  # std of z stays between exp(-5) and exp(5)
 

@@ -5,10 +5,9 @@ import re
 from pathlib import Path
 
 import nbformat
+from badges import INSTALLS, NOTICE, STAYS, read_address
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_notebook
-
-from dfcvae.course.badges import INSTALLS, NOTICE, STAYS, read_address
 
 ADDRESS = read_address(Path(__file__).resolve().parent.parent)
 LINES, MEGABYTE, CHECKED, SITTING, MINUTES = 25, 1_000_000, 5, 45, (15, 240)

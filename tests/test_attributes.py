@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from dfcvae import VAE, Images
-from dfcvae.attributes import read_attributes
 from dfcvae.latent import encode, predict_attributes
-from dfcvae.measure import measure
+from dfcvae.reproduction.attributes import read_attributes
+from dfcvae.reproduction.measure import measure
 
 NAMES = ("bright", "coin", "never")
 

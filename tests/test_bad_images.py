@@ -12,7 +12,7 @@ import torch
 from PIL import Image, ImageFile
 
 from dfcvae.datasets import load
-from dfcvae.decoding import decode
+from dfcvae.photos.decode import decode
 
 ORANGE = (200, 100, 50)
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import nbformat
 import pytest
 import yaml
+from badges import COLAB, FIRST, STAYS, Address, follow, read_address
 
 from dfcvae.cli import main
-from dfcvae.course.badges import COLAB, FIRST, STAYS, Address, follow, read_address
 
 ROOT = Path(__file__).resolve().parent.parent
 SCHOOL = Address("a-school/dfc-vae")

@@ -13,7 +13,8 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from dfcvae import DFCVAE, Images, VGGFeatures, onepass
+from dfcvae import DFCVAE, Images, VGGFeatures
+from dfcvae.fast import onepass
 from dfcvae.settings import Settings
 from dfcvae.trainer import Trainer
 

@@ -10,7 +10,7 @@ from torch.distributions import Normal, kl_divergence
 
 import dfcvae
 from dfcvae import faces
-from dfcvae.course.plain import (
+from dfcvae.course.lesson_01 import (
     KINDS,
     error_to_nearest,
     one_face_many_times,

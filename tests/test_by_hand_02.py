@@ -7,7 +7,7 @@ from by_hand import definitions
 from torch import nn
 
 import dfcvae
-from dfcvae.course import seeing
+from dfcvae.course import lesson_02 as seeing
 from dfcvae.vgg import build_layers, layer_names
 
 WIDTHS = (4, 6, 8, 10, 10)

@@ -7,7 +7,8 @@ from by_hand import definitions
 
 import dfcvae
 from dfcvae import VAE, PerceptualLoss, VGGFeatures, faces
-from dfcvae.course import distortions, rankings
+from dfcvae.course import distortions
+from dfcvae.course import lesson_03 as rankings
 from dfcvae.perceptual import calibrate, convert_weights
 
 LAYERS = ("relu1_1", "relu2_1", "relu3_1")
@@ -97,7 +98,7 @@ def test_a_loss_under_no_grad_is_found(by_hand, vgg, pair):
     assert failures(by_hand, Deaf(vgg), *pair) == {"the gradient reaches x_hat"}
 
 
-# ---------------------------------------------------------------- dfcvae.course.rankings
+# ---------------------------------------------------------------- dfcvae.course.lesson_03
 
 
 def test_batch_norm_changes_nothing_in_eval(vgg, pair):

@@ -15,11 +15,11 @@ import pytest
 
 pytest.importorskip("nbgrader", reason="nbgrader grades the problem sets: pip install dfcvae[teach]")
 
-from dfcvae.course.classroom import cells, collect, export, harmless, release, sandbox, tool
-from dfcvae.course.classroom.command import _course_of
-from dfcvae.course.classroom.course import Course, new
-from dfcvae.course.classroom.grade import grade
-from dfcvae.course.classroom.restore import restore, restore_file
+from dfcvae_classroom import cells, collect, export, harmless, release, sandbox, tool
+from dfcvae_classroom.command import _course_of
+from dfcvae_classroom.course import Course, new
+from dfcvae_classroom.grade import grade
+from dfcvae_classroom.restore import restore, restore_file
 
 FIXTURE = Path(__file__).parent / "classroom_fixture"
 SET = "ps0_mean"
@@ -443,7 +443,7 @@ def test_unchanged_notebooks_are_not_run_again_and_keep_marks_by_hand(graded, co
 
 
 def test_nbgrader_alone_gives_no_points_in_silence(course, monkeypatch):
-    from dfcvae.course import grading
+    from dfcvae_classroom import grading
 
     monkeypatch.delenv("NBGRADER_EXECUTION", raising=False)
     assert grading.award("ps0", "kl", {}) is None

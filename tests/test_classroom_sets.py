@@ -13,9 +13,9 @@ import pytest
 
 pytest.importorskip("nbgrader", reason="nbgrader grades the problem sets: pip install dfcvae[teach]")
 
-from dfcvae.course.classroom import cells, release, table
-from dfcvae.course.classroom.course import ASSIGNMENTS, Course, new
-from dfcvae.course.classroom.grade import grade
+from dfcvae_classroom import cells, release, table
+from dfcvae_classroom.course import ASSIGNMENTS, Course, new
+from dfcvae_classroom.grade import grade
 
 SETS = sorted(path.parent.name for path in (ASSIGNMENTS / "source").glob("*/*.ipynb"))
 CLASS = 30

@@ -10,9 +10,11 @@ import pytest
 import torch
 from PIL import Image
 
-from dfcvae import commands, compare, load, measure, vgg
+from dfcvae import load, vgg
 from dfcvae.checkpoint import read_checkpoint, read_config, read_metrics
-from dfcvae.cli import main
+from dfcvae.cli import commands, main
+from dfcvae.course import compare
+from dfcvae.reproduction import measure
 
 SMALL = ("--size", "32", "--steps", "2", "--batch-size", "8", "--device", "cpu")
 
@@ -236,7 +238,7 @@ def test_full_memory_is_one_sentence(here, capsys, monkeypatch):
     def full(*_, **__):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
 
-    monkeypatch.setattr("dfcvae.compare.compare", full)
+    monkeypatch.setattr("dfcvae.course.compare.compare", full)
     assert main(["train", "--steps", "1", "--size", "32", "--batch-size", "8", "--device", "cpu"]) == 1
     assert "smaller --batch-size" in capsys.readouterr().err
 
@@ -250,7 +252,7 @@ def test_doctor_names_machine_versions_profile_data_and_weights(capsys):
 
 def test_doctor_works_where_the_weights_are_missing(capsys, monkeypatch, tmp_path):
     monkeypatch.setattr(vgg, "MINI_FILE", tmp_path / "missing.safetensors")
-    monkeypatch.setattr("dfcvae.doctor.MINI_FILE", tmp_path / "missing.safetensors")
+    monkeypatch.setattr("dfcvae.cli.doctor.MINI_FILE", tmp_path / "missing.safetensors")
     assert main(["doctor"]) == 0
     assert "install dfcvae again" in capsys.readouterr().out
 

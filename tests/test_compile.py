@@ -8,7 +8,7 @@ from two_ranks import build
 
 from dfcvae import train
 from dfcvae.checkpoint import read_checkpoint
-from dfcvae.hardware import tuned
+from dfcvae.device import tuned
 from dfcvae.settings import Settings
 from dfcvae.trainer import Trainer
 

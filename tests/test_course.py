@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from dfcvae import faces, show
-from dfcvae.course.closer import which_is_closer
+from dfcvae import faces
+from dfcvae.course.lesson_00 import which_is_closer
 from dfcvae.course.setup import start
 from dfcvae.evaluation import psnr
+from dfcvae.figures import show
 
 PACKAGE = Path(show.__file__).parent
 ALT = "A sentence that states the finding."
@@ -114,7 +115,7 @@ def test_no_model_code_imports_the_figures():
 
 
 def test_figures_need_matplotlib_only_when_drawn():
-    command = "import sys, dfcvae.show; print('matplotlib' in sys.modules)"
+    command = "import sys, dfcvae.figures.show; print('matplotlib' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", command], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
 

@@ -16,8 +16,10 @@ import torch
 from PIL import Image
 
 import dfcvae.datasets as datasets
-from dfcvae import faces, files, packing, photographs
+from dfcvae import faces, files
 from dfcvae.datasets import Images, load
+from dfcvae.photos import folder as photographs
+from dfcvae.photos import pack as packing
 
 ATTRIBUTES = ("Eyeglasses", "Smiling", "Wearing_Hat")
 PARTITION = [0] * 7 + [1] * 2 + [2] * 3

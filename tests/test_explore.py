@@ -12,8 +12,8 @@ import torch
 from PIL import Image
 
 import dfcvae
-from dfcvae import show
-from dfcvae.explore import GAP, Explorer, Space, State, turn
+from dfcvae.figures import show
+from dfcvae.figures.explore import GAP, Explorer, Space, State, turn
 
 NAMES = ("Hat", "Smile")
 
@@ -165,5 +165,5 @@ def test_the_grid_gives_way_when_a_front_end_answers(explorer, monkeypatch):
 
 def test_no_model_code_needs_widgets():
     code = "import sys, dfcvae, dfcvae.latent; sys.exit(any(m in sys.modules for m in MODULES))"
-    code = code.replace("MODULES", "('ipywidgets', 'matplotlib', 'dfcvae.explore', 'sklearn')")
+    code = code.replace("MODULES", "('ipywidgets', 'matplotlib', 'dfcvae.figures.explore', 'sklearn')")
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

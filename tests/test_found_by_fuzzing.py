@@ -14,9 +14,10 @@ from safetensors.torch import save_file
 from test_bad_images import chunk
 from tiny_run import go_on
 
-from dfcvae import VGGFeatures, load, telling
+from dfcvae import VGGFeatures, load
+from dfcvae.cli import errors as telling
 from dfcvae.cli import main
-from dfcvae.decoding import decode
+from dfcvae.photos.decode import decode
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 

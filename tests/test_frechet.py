@@ -9,7 +9,7 @@ from scipy.linalg import sqrtm
 
 from dfcvae import VAE
 from dfcvae.evaluation import fid, frechet_distance
-from dfcvae.frechet import FrechetDistance, inception, what_fid_needs
+from dfcvae.fid import FrechetDistance, inception, what_fid_needs
 from dfcvae.latent import Mixture
 
 

@@ -16,10 +16,11 @@ from PIL import Image
 from serving import PAGE, cuts, one_after_the_other, refuses
 from sklearn.datasets import _lfw
 
-from dfcvae import download, fetching, lfw, load
+from dfcvae import download, fetching, load
 from dfcvae.cli import main
 from dfcvae.datasets import SPLITS
 from dfcvae.files import digest
+from dfcvae.photos import lfw
 
 PEOPLE = {f"Person_{i:02d}": 1 + i % 3 for i in range(30)}
 

@@ -42,7 +42,7 @@ def test_every_check_has_mutants_and_the_table_tells_of_each(script, notebook):
             expected.append([check, "none", mutants])
         else:
             expected += [[check, f"`{mutant.target}`", mutant.how] for mutant in mutants]
-    assert [row[:3] for row in rows(notebook)] == expected, "run scripts/mutate_checks.py again"
+    assert [row[:3] for row in rows(notebook)] == expected, "run tools/mutate_checks.py again"
     assert all(row[3] and "not noticed" not in row[3] for row in rows(notebook))
 
 

@@ -9,11 +9,10 @@ from pathlib import Path
 import nbformat
 import notebook_rules as rules
 import pytest
+from badges import INSTALLS, STAYS
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from notebook_rules import CHECK, CHECKED, LINES, MEGABYTE, RULES, with_solutions
-
-from dfcvae.course.badges import INSTALLS, STAYS
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from dfcvae import onepass
-from dfcvae.hardware import pick_precision
+from dfcvae.device import pick_precision
+from dfcvae.fast import onepass
 from dfcvae.perceptual import PerceptualLoss
 from dfcvae.vgg import VGGFeatures
 

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 import dfcvae
-from dfcvae import cli
-from dfcvae.course import paper
+from dfcvae.cli import parser as cli
+from dfcvae.course import lesson_06 as paper
 from dfcvae.vgg import VGGFeatures
 
 SMALL = {"presets": ("pixel",), "batch_size": 8, "epochs": 1, "features": "mini"}

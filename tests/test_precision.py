@@ -6,7 +6,7 @@ from two_ranks import build
 
 from dfcvae import train
 from dfcvae.checkpoint import read_checkpoint
-from dfcvae.hardware import autocast, loss_scaler, pick_precision
+from dfcvae.device import autocast, loss_scaler, pick_precision
 from dfcvae.settings import Settings
 from dfcvae.trainer import Trainer
 
@@ -79,7 +79,7 @@ def test_a_short_training_ends_where_that_in_fp32_ends(vgg_file, images, tmp_pat
 @pytest.fixture
 def scaled_too_high(monkeypatch):
     """A first scale under which gradients overflow until it has been halved several times."""
-    monkeypatch.setattr("dfcvae.hardware.FIRST_SCALE", 2.0**17)
+    monkeypatch.setattr("dfcvae.device.FIRST_SCALE", 2.0**17)
 
 
 def test_steps_that_overflow_are_skipped_counted_and_change_no_weight(

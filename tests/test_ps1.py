@@ -8,15 +8,15 @@ from pathlib import Path
 import nbformat
 import pytest
 import torch
+from dfcvae_classroom.grading import Deal, points, ps1
 from torch import nn
 from torch.nn import functional as F
 
 import dfcvae
 from dfcvae.course.checks import ps1 as check
-from dfcvae.course.grading import Deal, points, ps1
 
 ROOT = Path(__file__).parents[1]
-NOTEBOOK = ROOT / "notebooks" / "assignments" / "source" / "ps1_vae" / "ps1_vae.ipynb"
+NOTEBOOK = ROOT / "classroom/dfcvae_classroom/sources/ps1_vae" / "ps1_vae.ipynb"
 SOLUTION = re.compile(r"^( *)### BEGIN SOLUTION$.*?^ *### END SOLUTION$", re.MULTILINE | re.DOTALL)
 SLOW = "train_vae"  # its wrong answers take a third of a second each
 SAMPLE = "KL averaged over latents", "spread detached", "rand for randn", "the package's own"

@@ -7,16 +7,16 @@ import nbformat
 import pytest
 import torch
 from answers import ps2 as answers
+from dfcvae_classroom.grading import Deal, points, ps2
 from torch import nn
 from torch.nn import functional as F
 
 import dfcvae
-from dfcvae.course import seeing
+from dfcvae.course import lesson_02 as seeing
 from dfcvae.course.checks import ps2 as checks
-from dfcvae.course.grading import Deal, points, ps2
 from dfcvae.vgg import layer_names
 
-SOURCE = Path(__file__).resolve().parent.parent / "notebooks/assignments/source/ps2_perceptual"
+SOURCE = Path(__file__).resolve().parent.parent / "classroom/dfcvae_classroom/sources/ps2_perceptual"
 SOLUTION = re.compile(r"### BEGIN SOLUTION\n.*### END SOLUTION", re.DOTALL)
 DEALS = Deal("public"), Deal("another course's secret")
 DEAR = ("restore", "disagree")  # which search, or draw faces

@@ -9,13 +9,13 @@ import pytest
 import torch
 from answers.ps3 import ALTERNATIVES, WRONG
 from answers.ps3_ways import WAYS
+from dfcvae_classroom.grading import Deal, points, ps3_cases
+from dfcvae_classroom.grading.ps3 import TASKS, deal_notebook
 
 from dfcvae import latent
 from dfcvae.course.checks import ps3 as check
-from dfcvae.course.grading import Deal, points, ps3_cases
-from dfcvae.course.grading.ps3 import TASKS, deal_notebook
 
-SOURCE = Path(__file__).parents[1] / "notebooks/assignments/source/ps3_latent_evidence"
+SOURCE = Path(__file__).parents[1] / "classroom/dfcvae_classroom/sources/ps3_latent_evidence"
 NOTEBOOK = nbformat.read(SOURCE / "ps3_latent_evidence.ipynb", as_version=4)
 CELLS = {cell.id: cell for cell in NOTEBOOK.cells}
 SOLUTION = re.compile(r"( *)### BEGIN SOLUTION\n.*?### END SOLUTION", re.DOTALL)

@@ -12,18 +12,18 @@ import pytest
 import torch
 from answers.ps4 import ALTERNATIVES, WRONG, program
 from answers.ps4_ways import WAYS
+from dfcvae_classroom.grading import PUBLIC, Deal, Poisoned, points, poisoned, ps4
+from dfcvae_classroom.grading.wild.case import Case
+from dfcvae_classroom.grading.wild.editing import build, dealt, rewritten, text
+from dfcvae_classroom.grading.wild.faults import FAULTS
+from dfcvae_classroom.grading.wild.promises import PROMISES, broken
+from dfcvae_classroom.guard import TimeUp
 
 from dfcvae import dfc
 from dfcvae.course.checks import ps4 as check
-from dfcvae.course.classroom.guard import TimeUp
-from dfcvae.course.grading import PUBLIC, Deal, Poisoned, points, poisoned, ps4
-from dfcvae.course.grading.wild.case import Case
-from dfcvae.course.grading.wild.editing import build, dealt, rewritten, text
-from dfcvae.course.grading.wild.faults import FAULTS
-from dfcvae.course.grading.wild.promises import PROMISES, broken
 
 NOTEBOOK = (
-    Path(__file__).parents[1] / "notebooks/assignments/source/ps4_find_the_bugs/ps4_find_the_bugs.ipynb"
+    Path(__file__).parents[1] / "classroom/dfcvae_classroom/sources/ps4_find_the_bugs/ps4_find_the_bugs.ipynb"
 )
 DEALS = (Deal(), Deal("another"))
 ANSWERS = {"found": "found", "repaired": "Repaired", "tests": "tests"}

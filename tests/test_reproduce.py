@@ -12,8 +12,11 @@ import pytest
 import torch
 
 import dfcvae
-from dfcvae import cli, commands, provenance, report, reproduce
-from dfcvae.reproduce import Recipe, Training
+from dfcvae.cli import measuring as measuring_commands
+from dfcvae.cli import parser as cli
+from dfcvae.reproduction import provenance, report
+from dfcvae.reproduction import recipe as reproduce
+from dfcvae.reproduction.recipe import Recipe, Training
 
 TINY = ("--steps", "2", "--size", "32", "--batch-size", "8", "--device", "cpu")
 
@@ -227,12 +230,12 @@ def test_the_command_goes_on_in_its_folder_and_draws(again, done, capsys):
 
 def test_without_matplotlib_the_report_says_that_figures_are_left_out(done, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    figures, notes = commands._figures(done)
+    figures, notes = measuring_commands._figures(done)
     assert not figures and "matplotlib is not installed" in notes[0]
 
 
 def test_what_is_missing_is_told_before_the_first_training(again, monkeypatch, capsys):
-    monkeypatch.setattr("dfcvae.reproduce.has_scikit_learn", lambda: False)
+    monkeypatch.setattr("dfcvae.reproduction.recipe.has_scikit_learn", lambda: False)
     out = again[again.index("--out") + 1] = again[again.index("--out") + 1] + "-new"
     assert cli.main(again) == 1
     assert "pip install scikit-learn" in capsys.readouterr().err and not Path(out).exists()

@@ -396,7 +396,7 @@ def resident() -> float:
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads Linux's own account of memory")
 def test_a_thousand_steps_and_a_hundred_pictures_take_no_more_memory(tmp_path):
     """benchmarks/memory.py does it with the network of the course."""
-    from dfcvae.explore import Space, State
+    from dfcvae.figures.explore import Space, State
 
     found = []
     usual = Trainer.step

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-
-from dfcvae.course.classroom import guard, isolation, sandbox
+from dfcvae_classroom import guard, isolation, sandbox
 
 pytest.importorskip("IPython", reason="the sandbox runs cells as a notebook does: pip install dfcvae[teach]")
 
@@ -80,10 +79,10 @@ def test_cells_that_hang_call_out_or_eat_memory_cost_only_themselves(tmp_path):
         "import torch\ntorch.randn = lambda *a, **k: torch.zeros(3)",
         "import builtins\nbuiltins.abs = lambda x: 0.0",
         "import torch\ntorch.Tensor.item = lambda self: 0.0\ntorch.Tensor.__float__ = lambda self: 0.0",
-        "import dfcvae.course.grading as g\ng._true.__code__ = (lambda holds: True).__code__",
-        "import dfcvae.course.grading as g\ng.points = lambda *a: 99.0",
+        "import dfcvae_classroom.grading as g\ng._true.__code__ = (lambda holds: True).__code__",
+        "import dfcvae_classroom.grading as g\ng.points = lambda *a: 99.0",
         "import sys\nsys.modules['hidden_ps0'].TASKS.clear()",
-        "import dfcvae.course.grading as g\ng.Deal.generator = lambda *a: None",
+        "import dfcvae_classroom.grading as g\ng.Deal.generator = lambda *a: None",
         "import builtins, threading, time\ndef later():\n    while time.sleep(0.1) is None:\n"
         "        builtins.abs = lambda x: 0.0\nthreading.Thread(target=later, daemon=True).start()",
     ],
@@ -267,7 +266,7 @@ def test_the_snapshot_puts_functions_and_their_code_back():
     assert set(changed) == {
         "torch.zeros",
         "torch.Tensor.allclose",
-        "dfcvae.course.classroom.guard.suspicious",
+        "dfcvae_classroom.guard.suspicious",
     }
     assert kept.put_back() == []
 

@@ -14,8 +14,7 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
-
-from dfcvae.course.badges import Address
+from badges import Address
 
 ROOT = Path(__file__).resolve().parent.parent
 SCHOOL = Address("a-school/dfc-vae")

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import dfcvae
-from dfcvae.course import tradeoffs
+from dfcvae.course import lesson_04 as tradeoffs
 from dfcvae.course.shipped import FOLDER, NAMES, about, save_shipped, shipped
 from dfcvae.drawing import DRAWING_VERSION
 from dfcvae.evaluation import psnr

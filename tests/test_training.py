@@ -11,11 +11,13 @@ from types import SimpleNamespace
 import pytest
 import torch
 from PIL import Image
+from tiny_run import same
 from torchvision.transforms.functional import pil_to_tensor
 
-from dfcvae import DFCVAE, PRESETS, Images, hardware, load_run, train, training
+from dfcvae import DFCVAE, PRESETS, Images, load_run, train, training
+from dfcvae import device as hardware
 from dfcvae.checkpoint import read_checkpoint, read_config, read_metrics
-from dfcvae.hardware import layout, pick_device, pick_precision
+from dfcvae.device import layout, pick_device, pick_precision
 from dfcvae.settings import SCHEDULES, Settings, rate_at
 from dfcvae.trainer import Trainer
 from dfcvae.training import steps_in
@@ -61,17 +63,6 @@ def interrupt_in(monkeypatch, step: int) -> None:
         raise PowerCut
 
     monkeypatch.setattr(Trainer, "step", cut)
-
-
-def same(a, b) -> bool:
-    """Equal to the last bit, through dictionaries and lists."""
-    if isinstance(a, torch.Tensor):
-        return a.dtype == b.dtype and a.equal(b)
-    if isinstance(a, dict):
-        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
-    if isinstance(a, list):
-        return len(a) == len(b) and all(map(same, a, b))
-    return a == b
 
 
 # --- the shift of the loss network
@@ -566,7 +557,7 @@ def test_training_on_a_cpu_keeps_freed_memory_and_gives_it_back_at_the_end(
     build, images, tmp_path, monkeypatch
 ):
     asked = []
-    monkeypatch.setattr("dfcvae.hardware._glibc", lambda function, *numbers: asked.append(function))
+    monkeypatch.setattr("dfcvae.device._glibc", lambda function, *numbers: asked.append(function))
     train(build(), images, tmp_path, steps=1, **QUICK)
     assert asked == ["mallopt", "mallopt", "mallopt", "mallopt", "malloc_trim"]
 

@@ -6,7 +6,7 @@ from torch import nn
 from torch.distributions import Normal, kl_divergence
 
 import dfcvae
-from dfcvae.upsampling import UpsampleConv2d
+from dfcvae.fast.upsampling import UpsampleConv2d
 from dfcvae.vae import LOG_VAR_BOUND
 
 SIZES = (32, 48, 64, 96, 128, 160, 192, 224, 256)

@@ -8,7 +8,8 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
-from dfcvae import DFCVAE, Images, pictures, ranks, train
+from dfcvae import DFCVAE, Images, ranks, train
+from dfcvae.figures import png as pictures
 from dfcvae.settings import Settings
 from dfcvae.trainer import Trainer
 

@@ -12,8 +12,8 @@ import torch
 
 from dfcvae import VGGFeatures, __version__
 from dfcvae.course.profiles import Profile, profile
+from dfcvae.device import available_threads, describe, pick_device
 from dfcvae.download import cached_vgg_trunk
-from dfcvae.hardware import available_threads, describe, pick_device
 
 PLACES = {  # variables that the hosts themselves set
     "COLAB_RELEASE_TAG": "Google Colab",

@@ -19,7 +19,7 @@ def shipped(name: str) -> VAE:
 
     "autoencoder" was trained like "plain", but without the KL; "plain" on squared error; "dfc-123" and
     "dfc-345" on features of the mini VGG. All saw drawn training faces only. Made by
-    ``scripts/train_course_models.py``; ``about`` tells how. Raises ValueError for an unknown name.
+    ``tools/train_course_models.py``; ``about`` tells how. Raises ValueError for an unknown name.
     """
     from safetensors.torch import load_file
 

@@ -413,7 +413,7 @@ def elbo(x, x_hat, mu, log_var, sigma):
         ),
         "the package's own": """
 def up_block(c_in, c_out):
-    return dfcvae.upsampling.UpsampleConv2d(c_in, c_out)
+    return dfcvae.fast.upsampling.UpsampleConv2d(c_in, c_out)
 
 
 class Decoder(nn.Module):

@@ -478,7 +478,7 @@ def features(trunk, names, x, wanted):
             SEES, ("return start + place * jump, start + place * jump + side - 1", "return side, jump")
         ),
         "the package's": """
-from dfcvae.course import seeing
+from dfcvae.course import lesson_02 as seeing
 
 
 def sees(layers, place):
@@ -600,7 +600,7 @@ def dfc_loss(x_hat, x, kl, network, alpha, beta, weights, scales):
         "a graph comes with it": changed(RESTORE, (".detach()\n", "\n")),
         "fills with grey": "def restore(network, target, known, mask, steps):\n    return known.clone()\n",
         "the package's": """
-from dfcvae.course import seeing
+from dfcvae.course import lesson_02 as seeing
 
 
 def restore(network, target, known, mask, steps):
@@ -617,7 +617,7 @@ def restore(network, target, known, mask, steps):
         + """
 
 from dfcvae import faces
-from dfcvae.course.closer import PEOPLE
+from dfcvae.course.lesson_00 import PEOPLE
 
 PUBLIC = faces.draw(PEOPLE["glasses"]).float() / 255
 VGG = dfcvae.VGGFeatures(layers=["relu2_1"], weights="mini")

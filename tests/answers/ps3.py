@@ -144,7 +144,7 @@ def matched_vector(mu, has, company):
     from dfcvae.latent import attribute_vectors
     return attribute_vectors(mu, has[:, None])[0]
 """,
-        "calls the hidden tests": "from dfcvae.course.grading.ps3_cases import matched as matched_vector\n",
+        "calls the hidden tests": "from dfcvae_classroom.grading.ps3_cases import matched as matched_vector\n",
     },
     "counterfactual_gains": {
         "test images define the vector": _but(
@@ -206,7 +206,7 @@ def counterfactual_gains(model, codes, has, before, after, amounts):
             "10 ** (-__import__('dfcvae').evaluation.psnr(model.decode(z), after) / 10)",
         ),
         "calls the hidden tests": """
-from dfcvae.course.grading.ps3_cases import gains as counterfactual_gains
+from dfcvae_classroom.grading.ps3_cases import gains as counterfactual_gains
 """,
     },
     "choose_then_measure": {
@@ -412,7 +412,7 @@ def compare_seeds(ours, theirs):
         "summed": _but("compare_seeds", "return sum(d) / len(d)", "return sum(d)"),
         "calls the hidden tests": """
 def compare_seeds(ours, theirs):
-    from dfcvae.course.grading.ps3_cases import sign_flips
+    from dfcvae_classroom.grading.ps3_cases import sign_flips
     return float((ours - theirs).mean()), sign_flips(ours - theirs)
 """,
     },

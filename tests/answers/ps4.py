@@ -4,8 +4,8 @@ A wrong repair is the program with everything right but one thing, so that it sh
 They are to be run where the notebook's program (``WildDFCVAE``, ``small_vgg``) and imports are defined.
 """
 
-from dfcvae.course.grading.wild.editing import text
-from dfcvae.course.grading.wild.faults import ENCODE, FAULTS, KL, TARGET, Edit
+from dfcvae_classroom.grading.wild.editing import text
+from dfcvae_classroom.grading.wild.faults import ENCODE, FAULTS, KL, TARGET, Edit
 
 HALF, DEVIATION = "0.5 * F.mse_loss(phi_hat, phi)", "torch.exp(0.5 * log_var) * torch.randn_like(mu)"
 LOSS, DRAWN = "self.alpha * kl + self.beta * features", "torch.randn(n, self.latent_dim)"
@@ -64,12 +64,12 @@ WRONG = {
         "a model for a class": "Repaired = WildDFCVAE(small_vgg())\n",
         "the package's DFC-VAE": "from dfcvae import DFCVAE as Repaired\n",
         "the package's repaired class": "from dfcvae.pytorch_vae import DFCVAE as Repaired\n",
-        "the grader's own program": "from dfcvae.course.grading.wild.program import WildDFCVAE as Repaired\n",
-        "built from the grader's text": "from dfcvae.course.grading.wild.editing import build, text\n\n"
+        "the grader's own program": "from dfcvae_classroom.grading.wild.program import WildDFCVAE as Repaired\n",
+        "built from the grader's text": "from dfcvae_classroom.grading.wild.editing import build, text\n\n"
         'Repaired = build(text())["WildDFCVAE"]\n',
-        "inherited from the grader's": "from dfcvae.course.grading.wild import program\n\n\n"
+        "inherited from the grader's": "from dfcvae_classroom.grading.wild import program\n\n\n"
         "class Repaired(program.WildDFCVAE):\n    pass\n",
-        "the grader's judge": "from dfcvae.course.grading.wild import program\n\n\n"
+        "the grader's judge": "from dfcvae_classroom.grading.wild import program\n\n\n"
         "class Repaired(WildDFCVAE):\n    def __init__(self, trunk, *given, layers=(2, 9, 16), **options):\n"
         "        super().__init__(trunk, *given, layers=layers, **options)\n"
         "        self.judge = program.Judge(trunk, layers)\n",
@@ -198,8 +198,8 @@ tests = [test]
     "the grader's questions": """
 from random import Random
 
-from dfcvae.course.grading.wild.case import Case
-from dfcvae.course.grading.wild.promises import PROMISES, broken
+from dfcvae_classroom.grading.wild.case import Case
+from dfcvae_classroom.grading.wild.promises import PROMISES, broken
 
 
 def test(Model):
@@ -209,7 +209,7 @@ def test(Model):
 tests = [lambda Model, own=own: test(Model) for own in range(5)]
 """,
     "the grader's model tests": """
-from dfcvae.course.grading.wild.answers import TESTS
+from dfcvae_classroom.grading.wild.answers import TESTS
 
 tests = list(TESTS.values())
 """,

@@ -6,7 +6,7 @@ import os
 import random
 from pathlib import Path
 
-from dfcvae import cli
+from dfcvae.cli import parser as cli
 from fuzzing import configuration
 from fuzzing.worker import Case
 

@@ -14,8 +14,8 @@ import torch
 from PIL import Image
 
 from dfcvae import load
-from dfcvae.celeba import _rows
 from dfcvae.cli import main
+from dfcvae.photos.celeba import _rows
 from fuzzing.mutate import PAGE, damaged
 from fuzzing.worker import Case
 
@@ -235,6 +235,6 @@ def _check(root: Path, whole: dict[str, bytes] | None) -> str:
 
 
 def _look() -> None:
-    from dfcvae.decoding import decode
+    from dfcvae.photos.decode import decode
 
     SEEN.extend(decode(io.BytesIO(content), SIZE, 148)[0] for content in PHOTOGRAPHS.values())

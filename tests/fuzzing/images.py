@@ -16,7 +16,7 @@ from PIL import Image
 
 from dfcvae import load
 from dfcvae.cli import main
-from dfcvae.decoding import decode
+from dfcvae.photos.decode import decode
 from fuzzing.mutate import damaged
 from fuzzing.worker import Case
 

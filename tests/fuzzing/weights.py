@@ -14,7 +14,8 @@ from pathlib import Path
 import torch
 from safetensors.torch import save
 
-from dfcvae import VGGFeatures, telling
+from dfcvae import VGGFeatures
+from dfcvae.cli import errors as telling
 from dfcvae.files import checksum_of_all
 from dfcvae.vgg import build_layers, layer_names
 from fuzzing.mutate import damaged

@@ -12,14 +12,14 @@ import math
 from collections.abc import Callable
 
 import torch
+from dfcvae_classroom.grading.ps1 import TASKS
+from dfcvae_classroom.grading.ps1_formulas import elbo_terms, normal_kl
 from torch import Tensor
 
 from dfcvae.course.checks.ps1_decoder import decoder
 from dfcvae.course.checks.ps1_draws import clouds, draw_z, kl_from_draws
 from dfcvae.course.checks.ps1_training import train_vae
 from dfcvae.course.checks.trial import Mistake, Tried, expect_gradients, expect_shape, recognise, tell
-from dfcvae.course.grading.ps1 import TASKS
-from dfcvae.course.grading.ps1_formulas import elbo_terms, normal_kl
 
 __all__ = ["draw_z", "kl_normal", "kl_from_draws", "elbo", "decoder", "train_vae"]
 

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
-
-from dfcvae.course.checks.trial import Mistake, Tried, expect_shape, recognise, same, tell
-from dfcvae.course.grading.ps1_decoder import (
+from dfcvae_classroom.grading.ps1_decoder import (
     DECODER,
     by_width,
     decode_by_parts,
     enlarge_and_convolve,
     of_type,
 )
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from dfcvae.course.checks.trial import Mistake, Tried, expect_shape, recognise, same, tell
 
 
 def decoder(up_block: Callable, make_decoder: Callable) -> None:

@@ -6,11 +6,11 @@ import math
 from collections.abc import Callable
 
 import torch
+from dfcvae_classroom.grading.ps1 import TASKS
+from dfcvae_classroom.grading.ps1_formulas import normal_kl, normal_log_prob
 from torch import Tensor
 
 from dfcvae.course.checks.trial import Mistake, Tried, expect_gradients, expect_shape, same, tell
-from dfcvae.course.grading.ps1 import TASKS
-from dfcvae.course.grading.ps1_formulas import normal_kl, normal_log_prob
 
 DRAWS = 20_000
 

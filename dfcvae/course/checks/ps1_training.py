@@ -6,12 +6,8 @@ import math
 from collections.abc import Callable
 
 import torch
-from torch import Tensor
-
-from dfcvae import faces
-from dfcvae.course.checks.trial import Mistake, Tried, recognise, same, tell
-from dfcvae.course.grading.ps1_formulas import normal_log_prob
-from dfcvae.course.grading.ps1_training import (
+from dfcvae_classroom.grading.ps1_formulas import normal_log_prob
+from dfcvae_classroom.grading.ps1_training import (
     TRAIN_VAE,
     Watched,
     distance_of_updates,
@@ -19,6 +15,10 @@ from dfcvae.course.grading.ps1_training import (
     terms_of,
     trained_again,
 )
+from torch import Tensor
+
+from dfcvae import faces
+from dfcvae.course.checks.trial import Mistake, Tried, recognise, same, tell
 from dfcvae.vae import VAE
 
 

@@ -12,13 +12,13 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from dfcvae_classroom.grading.ps2 import TASKS, normalised, seen
+from dfcvae_classroom.grading.ps2_networks import named_vgg
 from torch import Tensor, nn
 
 from dfcvae.course.checks.ps2_capturing import capture, features
 from dfcvae.course.checks.ps2_losses import dfc_loss, disagree, restore
 from dfcvae.course.checks.trial import Mistake, Tried, describe, expect_shape, recognise, tell
-from dfcvae.course.grading.ps2 import TASKS, normalised, seen
-from dfcvae.course.grading.ps2_networks import named_vgg
 
 __all__ = ["normalise", "name_layers", "features", "capture", "sees", "dfc_loss", "restore", "disagree"]
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
+from dfcvae_classroom.grading.ps2 import TASKS, every_layer
+from dfcvae_classroom.grading.ps2_networks import Branched, Trap, filled, named_vgg
 from torch import Tensor, nn
 
 from dfcvae.course.checks.trial import Mistake, Tried, describe, expect_shape, recognise, same, tell
-from dfcvae.course.grading.ps2 import TASKS, every_layer
-from dfcvae.course.grading.ps2_networks import Branched, Trap, filled, named_vgg
 
 
 def _generator() -> torch.Generator:

@@ -6,12 +6,12 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from dfcvae_classroom.grading.ps2_losses import TASKS, Layers, loss, squared_features
+from dfcvae_classroom.grading.ps2_networks import filled
 from torch import Tensor, nn
 
 from dfcvae import faces
 from dfcvae.course.checks.trial import Mistake, Tried, describe, expect_shape, recognise, tell
-from dfcvae.course.grading.ps2_losses import TASKS, Layers, loss, squared_features
-from dfcvae.course.grading.ps2_networks import filled
 from dfcvae.vgg import VGGFeatures
 
 

@@ -12,13 +12,13 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
+from dfcvae_classroom.grading.ps3 import TASKS
 from torch import Tensor
 
 from dfcvae.course.checks.ps3_numbers import choose_then_measure, evidence, numbers, recognise_number
 from dfcvae.course.checks.ps3_vectors import counterfactual_gains, matched_vector
 from dfcvae.course.checks.trial import Mistake, Tried, describe, tell
-from dfcvae.course.grading.ps3 import TASKS
-from dfcvae.course.latents import CHANGES
+from dfcvae.course.lesson_05 import CHANGES
 
 __all__ = [
     "choose_then_measure",

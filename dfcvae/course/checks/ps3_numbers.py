@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
+from dfcvae_classroom.grading.ps3 import TASKS
 from torch import Tensor
 
 from dfcvae.course.checks.trial import Mistake, Tried, describe, recognise, tell
-from dfcvae.course.grading.ps3 import TASKS
 
 WIDTH_95, WIDTH_90 = 1.96, 1.645  # standard errors to either side
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
+from dfcvae_classroom.grading.ps3 import TASKS
 from torch import Tensor, nn
 
 from dfcvae.course.checks.trial import Mistake, Tried, expect_shape, recognise, same, tell
-from dfcvae.course.grading.ps3 import TASKS
 
 
 def matched_vector(answer: Callable) -> None:

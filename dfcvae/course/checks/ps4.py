@@ -17,14 +17,14 @@ from random import Random
 from typing import Any
 
 import torch
+from dfcvae_classroom.grading.ps4 import TASKS, passes
+from dfcvae_classroom.grading.wild.case import Case
+from dfcvae_classroom.grading.wild.editing import DEALT, build, rewritten
+from dfcvae_classroom.grading.wild.program import Judge, WildDFCVAE
+from dfcvae_classroom.grading.wild.promises import PROMISES, broken
 from torch import nn
 
 from dfcvae.course.checks.trial import Mistake, Tried, describe, tell
-from dfcvae.course.grading.ps4 import TASKS, passes
-from dfcvae.course.grading.wild.case import Case
-from dfcvae.course.grading.wild.editing import DEALT, build, rewritten
-from dfcvae.course.grading.wild.program import Judge, WildDFCVAE
-from dfcvae.course.grading.wild.promises import PROMISES, broken
 
 SPARED = ("P11", "P12", "P13", "P14")  # promises that no fault of the program breaks
 NAMES = "judge encoder to_mu to_log_var from_z decoder".split()  # through which the promises are asked

@@ -6,9 +6,8 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
+from dfcvae_classroom.grading import Poisoned, poisoned
 from torch import Tensor
-
-from dfcvae.course.grading import Poisoned, poisoned
 
 TOLERANCE = 1e-3
 

@@ -1,9 +1,9 @@
 """Hidden tests of the tiny problem set that the tests of the classroom grade."""
 
 import torch
+from dfcvae_classroom.grading import Task
 
 import dfcvae
-from dfcvae.course.grading import Task
 
 
 def mean_square(answers, deal):

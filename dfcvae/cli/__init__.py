@@ -1,0 +1,5 @@
+"""The command ``dfcvae``."""
+
+from dfcvae.cli.parser import main
+
+__all__ = ["main"]

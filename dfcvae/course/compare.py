@@ -1,0 +1,74 @@
+"""The course in one picture: a plain VAE and a DFC-VAE trained under the same conditions, side by side."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from dfcvae import ranks
+from dfcvae.checkpoint import CONFIG, read_config
+from dfcvae.datasets import Images
+from dfcvae.dfc import DFCVAE
+from dfcvae.figures import png as pictures
+from dfcvae.training import Run, steps_in, train
+from dfcvae.vgg import VGGFeatures
+
+COMPARED = {"pixel": "plain VAE", "vae-123": "DFC-VAE (VAE-123)"}
+
+
+def compare(
+    images: Images,
+    shown: Images,
+    out: str | Path,
+    steps: int,
+    features: str | Path | VGGFeatures = "auto",
+    seed: int = 0,
+    **settings,
+) -> dict[str, Run]:
+    """Train both models from the same start on the same batches; write ``comparison.png`` into ``out``.
+
+    shown: images that neither model trains on. settings: as for ``train``. Returns the runs by preset.
+    """
+    runs = {}
+    for preset in COMPARED:
+        torch.manual_seed(seed)
+        model = DFCVAE(preset, features=features, image_size=images.pixels.shape[-1])
+        runs[preset] = train(
+            model, images, Path(out) / preset, validation=shown, steps=steps, seed=seed, **settings
+        )
+    if ranks.is_first():
+        save_comparison(runs, shown, Path(out) / "comparison.png")
+    return runs
+
+
+def steps_for(minutes: float, images: Images, features: VGGFeatures, out: str | Path, **settings) -> int:
+    """How many steps of both models fit into so many minutes, the same for each; timed on a machine once.
+
+    A comparison already begun in ``out`` keeps its number of steps, so that it can be gone on with.
+    """
+    ranks.join()
+    first = Path(out) / "pixel"
+    begun = ranks.from_first(lambda: (first / CONFIG).is_file() and read_config(first)["training"]["steps"])
+    if begun:
+        return begun
+    per_minute = []
+    for preset in COMPARED:
+        model = DFCVAE(preset, features=features, image_size=images.pixels.shape[-1])
+        per_minute.append(steps_in(1.0, model, images, **settings))
+    return max(1, round(minutes / sum(1 / steps for steps in per_minute)))
+
+
+@torch.no_grad()
+def save_comparison(runs: dict[str, Run], shown: Images, path: Path, columns: int = 10) -> Path:
+    """Originals, each model's reconstructions of them, and samples of each, in labelled rows."""
+    x = shown.float(slice(0, columns))
+    rows = [("originals, not trained on", x)]
+    for preset, run in runs.items():
+        device = next(run.model.parameters()).device
+        rows.append((f"{COMPARED[preset]}: reconstructions", run.model.generate(x.to(device)).cpu()))
+    for preset, run in runs.items():
+        samples = run.model.sample(columns, generator=torch.Generator().manual_seed(0))
+        rows.append((f"{COMPARED[preset]}: samples from the prior", samples.cpu()))
+    note = f"loss network: {runs['vae-123'].model.features_name}"
+    return pictures.save_png(path, pictures.labelled_rows(rows, note=note))

@@ -1,0 +1,78 @@
+"""What the comparison of notebook 04 shows: results of the benchmarks, curves over KL, and a wipe."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dfcvae.figures.show import COLOURS, DASHES, POINTS, Shown, plot
+
+RESULTS = Path(__file__).parent / "results"
+MODELS = {"pixel": ("plain VAE", "blue", "o"), "vae-123": ("DFC-VAE", "vermillion", "s")}
+
+
+def quality() -> dict[str, Any]:
+    """What ``benchmarks/quality.py`` measured: ``rows``, one a preset, weight and seed, and its facts."""
+    return json.loads((RESULTS / "quality.json").read_text(encoding="utf-8"))
+
+
+def ablations() -> tuple[dict[str, dict[str, Any]], Tensor]:
+    """What ``benchmarks/ablations.py`` measured, name -> title and figures, and what it saved: float
+    (1 + len, n, 3, 64, 64) in [0, 1], n originals and below them a row of reconstructions for each name."""
+    from PIL import Image
+    from torchvision.transforms.functional import pil_to_tensor
+
+    figures = json.loads((RESULTS / "ablations.json").read_text(encoding="utf-8"))
+    with Image.open(RESULTS / "ablations.png") as picture:
+        sheet = pil_to_tensor(picture).float() / 255  # (3, rows * 64, n * 64), no gaps
+    rows = sheet.unflatten(2, (-1, 64)).unflatten(1, (-1, 64))  # (3, rows, 64, n, 64)
+    return figures, rows.permute(1, 3, 0, 2, 4)
+
+
+def mean_by_weight(rows: list[dict[str, Any]], preset: str, figure: str) -> list[tuple[float, float]]:
+    """(KL, figure) of a model at each of its weights, means over the seeds, ordered by KL."""
+    chosen = [row for row in rows if row["preset"] == preset]
+    weights = sorted({row["beta"] for row in chosen})
+    of_weight = [[row for row in chosen if row["beta"] == weight] for weight in weights]
+    return sorted(
+        (statistics.fmean(row["kl"] for row in group), statistics.fmean(row[figure] for row in group))
+        for group in of_weight
+    )
+
+
+def curves(rows: list[dict[str, Any]], figure: str, ylabel: str, alt: str) -> Shown:
+    """A figure of both models over KL: a dot for each seed and weight, a line through the means."""
+    drawing, axis = plot(3.0)
+    for i, (preset, (name, colour, marker)) in enumerate(MODELS.items()):
+        dots = [(row["kl"], row[figure]) for row in rows if row["preset"] == preset]
+        axis.plot(*zip(*dots, strict=True), marker, color=COLOURS[colour], markersize=4, alpha=0.45)
+        line = mean_by_weight(rows, preset, figure)
+        style = {"color": COLOURS[colour], "linestyle": DASHES[i], "linewidth": 2.2}
+        axis.plot(*zip(*line, strict=True), marker=marker, label=name, **style)
+    axis.set_xscale("log")
+    axis.set_xticks(ticks := [50, 70, 100, 140], [str(tick) for tick in ticks])
+    axis.minorticks_off()
+    axis.set_xlabel("KL on unseen faces, nats an image", fontsize=POINTS)
+    axis.set_ylabel(ylabel, fontsize=POINTS)
+    drawing.legend(loc="outside upper left", ncols=2, frameon=False, fontsize=POINTS)
+    return Shown(drawing, alt)
+
+
+def wipe(pictures: Tensor, position: float) -> Tensor:
+    """One picture made of two neighbours of a row (N, 3, S, S): (1, 3, S, S).
+
+    position from 0 (the first) to N - 1 (the last); in between a white line moves from left to right, the
+    next picture on its left.
+    """
+    first = min(int(position), len(pictures) - 2)
+    column = round((position - first) * pictures.shape[-1])
+    out = pictures[first : first + 1].clone()
+    out[..., :column] = pictures[first + 1, ..., :column]
+    if 0 < column < pictures.shape[-1]:
+        out[..., column] = 255 if out.dtype == torch.uint8 else 1
+    return out

@@ -1,0 +1,1 @@
+"""The same numbers in less time: put around a model, visibly."""

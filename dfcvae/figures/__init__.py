@@ -1,0 +1,1 @@
+"""Pictures: grids as PNG, figures for the notebooks, the explorer."""

@@ -1,0 +1,260 @@
+"""Figures of the course: faces in rows and grids, bars, lines. Nothing in the package imports this module.
+
+Every function takes the alt text and returns a ``Shown``, which a notebook displays as the last value of a
+cell. A figure is five inches wide with twelve-point labels, so that it can be read on a phone. Colours are
+those of Okabe and Ito, which people with any kind of colour vision can tell apart.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from dfcvae.figures.png import to_uint8
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from numpy import ndarray
+
+COLOURS = {
+    "orange": "#E69F00",
+    "sky": "#56B4E9",
+    "green": "#009E73",
+    "yellow": "#F0E442",
+    "blue": "#0072B2",
+    "vermillion": "#D55E00",
+    "purple": "#CC79A7",
+    "black": "#000000",
+}
+SERIES = ("blue", "vermillion", "green", "purple", "black")  # in this order; yellow is too pale for a line
+DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))  # so that a print in grey can be read as well
+WIDTH, DPI, POINTS = 656, 128, 12  # pixels: five faces of 64 twice enlarged; pixels an inch; size of letters
+GAP, LINE, GREY = 4, 34, "#444444"  # pixels between faces, and of a line of text; colour of notes
+
+
+@dataclass(eq=False, repr=False)
+class Shown:
+    """A matplotlib figure with the text that stands for it: what a notebook displays.
+
+    alt states what the figure shows, for those who do not see it; ``repr`` is the same text. Raises
+    ValueError where it is shorter than a sentence.
+    """
+
+    figure: Figure
+    alt: str
+
+    def __post_init__(self) -> None:
+        if len(self.alt.split()) < 5:
+            raise ValueError(f"the alt text is {self.alt!r}: expected a sentence that states the finding.")
+
+    def __repr__(self) -> str:
+        return self.alt
+
+    def _repr_html_(self) -> str:
+        return self.html()
+
+    def html(self, small: bool = True) -> str:
+        """An <img> with its alt text. small: see ``encode``."""
+        # JupyterLab drops the alt text of an image/png output, and keeps that of an <img>.
+        kind, data = self.encode(small)
+        source = f"data:image/{kind};base64,{base64.b64encode(data).decode('ascii')}"
+        style = "max-width:100%;height:auto"
+        return f'<img src="{source}" alt="{html.escape(self.alt, quote=True)}" style="{style}">'
+
+    def encode(self, small: bool = True) -> tuple[str, bytes]:
+        """The picture, without loss: ("webp", bytes), a third smaller than a PNG; "png" where that fails.
+
+        small=False: a larger "png" in a tenth of the time, for a picture that follows a slider.
+        """
+        from PIL import Image, features
+
+        buffer = io.BytesIO()
+        self.figure.savefig(buffer, format="png", dpi=DPI, pil_kwargs={"compress_level": 1})
+        if not small:
+            return "png", buffer.getvalue()
+        picture, kind = Image.open(buffer).convert("RGB"), "webp" if features.check("webp") else "png"
+        encoded = io.BytesIO()
+        picture.save(encoded, kind, **({"lossless": True} if kind == "webp" else {"optimize": True}))
+        return kind, encoded.getvalue()
+
+
+def faces(pictures: Tensor, alt: str, titles: Sequence[str] = (), columns: int = 5, note: str = "") -> Shown:
+    """Pictures (N, 3, S, S), uint8 or float in [0, 1], in a grid; a title above each, a note under all.
+
+    ValueError where titles are given, but not one a picture.
+    """
+    if titles and len(titles) != len(pictures):
+        raise ValueError(
+            f"there are {len(titles)} titles for {len(pictures)} pictures: give one each, or none."
+        )
+    starts = range(0, len(pictures), columns)
+    labelled = [(titles[i : i + columns], pictures[i : i + columns]) for i in starts]
+    return Shown(_sheet(labelled, note), alt)
+
+
+def rows(labelled: Mapping[str, Tensor], alt: str, note: str = "", columns: Sequence[str] = ()) -> Shown:
+    """A row of pictures (N, 3, S, S) for each label, which stands above its row; a note under the last.
+
+    columns: a title above each column. ValueError for rows of different lengths, or a title too many.
+    """
+    lengths = {label: len(pictures) for label, pictures in labelled.items()}
+    if len(set(lengths.values())) != 1:
+        raise ValueError(f"the rows hold {lengths} pictures: expected as many in each.")
+    first = next(iter(labelled.values()))
+    if columns and len(columns) != len(first):
+        raise ValueError(f"there are {len(columns)} titles for {len(first)} columns: give one each, or none.")
+    head = [(columns, first[:0])] if columns else []
+    return Shown(_sheet(head + [([label], pictures) for label, pictures in labelled.items()], note), alt)
+
+
+def bars(
+    values: Mapping[str, float],
+    xlabel: str,
+    alt: str,
+    fmt: str = "{:.2f}",
+    note: str = "",
+    colours: Sequence[str] = ("blue",),
+) -> Shown:
+    """A horizontal bar for each label, with its value at the end, in the order of the mapping from above.
+
+    colours: names in COLOURS, one for all or one each where they mean something.
+    """
+    figure, axis = plot(0.42 * len(values) + 0.7, note)
+    colour = [COLOURS[name] for name in colours]
+    drawn = axis.barh(list(values), list(values.values()), color=colour, height=0.62)
+    axis.bar_label(drawn, [fmt.format(value) for value in values.values()], padding=4, fontsize=POINTS)
+    axis.invert_yaxis()
+    axis.margins(x=0.18)
+    axis.spines["left"].set_visible(False)
+    axis.tick_params(axis="y", length=0)
+    axis.set_xlabel(xlabel, fontsize=POINTS)
+    return Shown(figure, alt)
+
+
+def lines(
+    x: Tensor,
+    curves: Mapping[str, Tensor],
+    xlabel: str,
+    ylabel: str,
+    alt: str,
+    marks: Mapping[str, tuple[float, float, str]] | None = None,
+    columns: int = 1,
+    note: str = "",
+) -> Shown:
+    """A curve over x (N,) for each label, told apart by colour and by dashes; whole ticks for whole x.
+
+    marks: dots with a text, text -> (x, y, "above" | "below"). columns: of the legend, which stands above.
+    """
+    figure, axis = plot(3.0 if columns == 1 else 3.6, note)
+    for i, (label, y) in enumerate(curves.items()):
+        style = {"color": COLOURS[SERIES[i]], "linestyle": DASHES[i], "linewidth": 2.2}
+        axis.plot(x.tolist(), y.tolist(), label=label, **style)
+    for text, (at_x, at_y, where) in (marks or {}).items():
+        above = where == "above"
+        axis.plot([at_x], [at_y], "o", color=COLOURS["black"], markersize=6)
+        offset, va, ha = ((-7, 5), "bottom", "right") if above else ((7, -5), "top", "left")
+        axis.annotate(text, (at_x, at_y), offset, textcoords="offset points", fontsize=POINTS, va=va, ha=ha)
+    axis.set_xlabel(xlabel, fontsize=POINTS)
+    axis.set_ylabel(ylabel, fontsize=POINTS)
+    axis.locator_params(axis="x", integer=bool((x == x.long()).all()))
+    figure.legend(loc="outside upper left", ncols=columns, frameon=False, fontsize=POINTS, handlelength=2.4)
+    return Shown(figure, alt)
+
+
+def planes(
+    panels: Mapping[str, tuple[Tensor, Tensor, Tensor, float]], kinds: Sequence[str], alt: str
+) -> Shown:
+    """For each label the points of a latent plane, and beside them the pictures decoded from the same square.
+
+    panels: label -> (points (N, 2), kind of each (N,), pictures (k * k, 3, S, S) from the top left on,
+    limit): both parts show -limit to limit. kinds: what the numbers of the kinds mean. Dashed circles hold
+    39, 86 and 99 % of N(0, I).
+    """
+    from matplotlib.patches import Circle
+
+    figure = empty(2.5 * len(panels) + 0.75)
+    for pair, (label, (points, kind, pictures, limit)) in zip(
+        figure.subplots(len(panels), 2, squeeze=False), panels.items(), strict=True
+    ):
+        for i, name in enumerate(kinds):
+            x, y = points[kind == i].T.tolist()
+            first = name if pair[0].get_subplotspec().is_first_row() else None
+            pair[0].plot(x, y, "os^"[i % 3], color=COLOURS[SERIES[i]], markersize=2.5, alpha=0.6, label=first)
+        extent = (-limit, limit, -limit, limit)
+        pair[1].imshow(_mosaic(pictures), extent=extent, interpolation="nearest")
+        for axis, ink in zip(pair, ("black", "white"), strict=True):
+            for radius in (1, 2, 3):
+                axis.add_patch(Circle((0, 0), radius, fill=False, linestyle="--", edgecolor=ink))
+            axis.set(xlim=(-limit, limit), ylim=(-limit, limit), aspect="equal")
+            axis.tick_params(labelsize=POINTS - 2)
+        pair[0].set_title(label, fontsize=POINTS, loc="left")
+    figure.legend(loc="outside upper left", ncols=3, frameon=False, fontsize=POINTS, markerscale=3)
+    return Shown(figure, alt)
+
+
+def _mosaic(pictures: Tensor) -> ndarray:
+    """(k * k, 3, S, S) -> (k * S, k * S, 3), uint8."""
+    side = round(len(pictures) ** 0.5)
+    coarse = to_uint8(pictures).cpu() // 8 * 8 + 4  # 32 levels are enough so small, and halve the file
+    rows = coarse.unflatten(0, (side, side))  # (row, column, 3, S, S)
+    return rows.permute(0, 3, 1, 4, 2).flatten(0, 1).flatten(1, 2).contiguous().numpy()
+
+
+def empty(height: float) -> Figure:
+    """A figure without axes, as wide as all others and ``height`` inches high."""
+    # Not pyplot: a figure that pyplot knows would be displayed a second time, without its alt text.
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(WIDTH / DPI, height), dpi=DPI, layout="constrained", facecolor="white")
+
+
+def plot(height: float, note: str = "") -> tuple[Figure, Axes]:
+    """An empty plot in the course's style, for what has no function here; a note stands under it."""
+    figure = empty(height)
+    axis = figure.add_subplot()
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.tick_params(labelsize=POINTS - 1)
+    if note:
+        figure.supxlabel(note, fontsize=POINTS - 2, color=GREY, x=0.01, ha="left")
+    return figure, axis
+
+
+def _sheet(labelled: Sequence[tuple[Sequence[str], Tensor]], note: str) -> Figure:
+    """Rows of square pictures, each enlarged a whole number of times so that its pixels stay square.
+
+    labelled: (titles, pictures) a row; one title stands above the row's left end, several above one each. A
+    row may have no pictures: then its titles stand alone.
+    """
+    from matplotlib.figure import Figure
+
+    columns, size = max(len(pictures) for _, pictures in labelled), labelled[0][1].shape[-1]
+    zoom = max(1, (WIDTH - (columns - 1) * GAP) // (max(columns, 2) * size))
+    side = zoom * size
+    heights = [(side + GAP if len(row) else 0) + (LINE if titles else 0) for titles, row in labelled]
+    width, height = columns * (side + GAP) - GAP, sum(heights) + (LINE if note else 0)
+    figure = Figure(figsize=(width / DPI, height / DPI), dpi=DPI, facecolor="white")
+    top = height  # matplotlib counts upwards
+    for (titles, pictures), used in zip(labelled, heights, strict=True):
+        for column, picture in enumerate(pictures):
+            figure.figimage(_enlarged(picture, zoom), column * (side + GAP), top - used + GAP, origin="upper")
+        for column, title in enumerate(titles):
+            left, middle = column * (side + GAP), len(titles) > 1
+            place = (left + side / 2 if middle else left) / width, (top - LINE + 8) / height
+            figure.text(*place, title, fontsize=POINTS, ha="center" if middle else "left")
+        top -= used
+    if note:
+        figure.text(0, 8 / height, note, fontsize=POINTS - 2, color=GREY)
+    return figure
+
+
+def _enlarged(picture: Tensor, zoom: int) -> ndarray:
+    """(3, S, S) -> (zoom * S, zoom * S, 3), uint8."""
+    large = to_uint8(picture).cpu().repeat_interleave(zoom, -1).repeat_interleave(zoom, -2)
+    return large.permute(1, 2, 0).contiguous().numpy()

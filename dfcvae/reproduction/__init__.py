@@ -1,0 +1,1 @@
+"""The paper's trainings as one recipe: run, measured, reported."""

@@ -1,0 +1,54 @@
+"""What is broken in notebook 06."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from mutants.ways import Checks, Mutant, result, swapped
+
+
+def one_epoch_late(rate_at: Callable) -> Callable:
+    """The first halving comes after the second epoch."""
+    return lambda step, steps, per_epoch, *rest: rate_at(max(0, step - per_epoch), steps, per_epoch, *rest)
+
+
+CHECKS: Checks = {
+    "paper-presets": [
+        Mutant(
+            "dfcvae.dfc:DFCVAE.effective_weights",
+            "the half of the paper's formula forgotten",
+            result(lambda weights: {layer: 2 * weight for layer, weight in weights.items()}),
+        ),
+        Mutant("dfcvae.vae:_decoder", "the last level left out", result(lambda levels: levels[:-1])),
+    ],
+    "steps": [
+        Mutant("dfcvae.settings:rate_at", "halved before the first step", result(lambda rate: rate / 2)),
+        Mutant("dfcvae.settings:rate_at", "halved an epoch late", one_epoch_late),
+    ],
+    "commands": [
+        Mutant("dfcvae.course.lesson_06:Plan.folder", "one folder for all", result(lambda folder: folder.parent)),
+        Mutant("dfcvae.course.lesson_06:Plan.data", "always the drawn faces", result(lambda data: "faces")),
+        Mutant("dfcvae.course.lesson_06:Plan.commands", "the last training left out", result(
+            lambda lines: lines.rpartition("\n")[0]
+        )),
+    ],
+    "skill": "arithmetic with the paper's number, without a function of the package",
+    "student": [
+        Mutant(
+            "dfcvae.course.lesson_06:interval",
+            "1.96 whatever the number of seeds",
+            result(lambda found: (found[0], 0.7 * found[1])),
+        ),
+        Mutant("dfcvae.course.lesson_06:interval", "mean and half-width swapped", result(lambda f: f[::-1])),
+    ],
+    "psnr": [
+        Mutant("dfcvae.evaluation:psnr", "5 log10 for 10 log10", result(lambda db: db / 2)),
+        Mutant("dfcvae.evaluation:sharpness_ratios", "original over picture", swapped),
+    ],
+    "frechet": [
+        Mutant("dfcvae.evaluation:frechet_distance", "the root of it", result(lambda d: max(d, 0) ** 0.5)),
+    ],
+    "fingerprint": [
+        Mutant("dfcvae.course.lesson_06:fingerprint", "of half of the digits", result(lambda digits: digits[:6])),
+    ],
+}  # fmt: skip
