@@ -58,7 +58,7 @@ def faces(images: int, few: int | None, size: int = 64) -> Images:
 def loss_network(features: str) -> dfcvae.VGGFeatures:
     """``full``: VGG-19 with torchvision's weights where they are cached, and random ones else."""
     if features == "full":
-        features = "torchvision" if download.cached_vgg_trunk("vgg19") else "random"
+        features = "torchvision" if download.cached_trunk("vgg19") else "random"
     return dfcvae.VGGFeatures(weights=features)
 
 

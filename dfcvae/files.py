@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
+import platformdirs
 import torch
 from torch import Tensor
 
@@ -26,6 +27,13 @@ BLOCK = 2**20
 BLOCKS_CHECKED = 64
 # What a file system answers that does not know how to flush; Windows denies to open a folder at all.
 CANNOT_FLUSH = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EBADF, errno.EACCES, errno.EPERM}
+
+
+def cache_dir() -> Path:
+    """Where the package keeps files: $DFCVAE_CACHE, else `dfcvae` in the user's cache folder."""
+    if os.environ.get("DFCVAE_CACHE"):
+        return Path(os.environ["DFCVAE_CACHE"]).expanduser()
+    return platformdirs.user_cache_path("dfcvae", appauthor=False)
 
 
 def write_whole(path: Path, write: Callable[[Path], object], previous: Path | None = None) -> None:

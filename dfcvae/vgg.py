@@ -16,11 +16,12 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from dfcvae import download
+from dfcvae.download import IMAGENET_MEAN, IMAGENET_STD
 from dfcvae.weights import MINI_FILE, Weights, read_weights
 
 CONVS_PER_BLOCK = {"vgg16": (2, 2, 3, 3, 3), "vgg19": (2, 2, 4, 4, 4), "vgg19_bn": (2, 2, 4, 4, 4)}
 WIDTHS = (64, 128, 256, 512, 512)  # channels of each block in the published networks
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 def build_layers(
@@ -164,19 +165,17 @@ def _find(
     weights: str | Path, arch: str, mean: Sequence[float] | None, std: Sequence[float] | None
 ) -> Weights | None:
     """Where ``weights`` leads to: tensors with their normalisation, or None for random ones."""
-    from dfcvae import download
-
     if weights == "random":
         return None
     if weights in ("torchvision", "auto", "mini"):
         if mean or std:
             raise ValueError(f"weights={weights!r} know their normalisation: leave out mean and std.")
-        cached = download.vgg_trunk(arch) if weights == "torchvision" else download.cached_vgg_trunk(arch)
+        cached = download.fetch_trunk(arch) if weights == "torchvision" else download.cached_trunk(arch)
         try:
             return read_weights(cached if cached and weights != "mini" else MINI_FILE)
         except ValueError as error:
             raise ValueError(f"{error} Delete {str(cached or MINI_FILE)!r} and fetch it again.") from None
-    if mean is None and std is None and download.published_arch(Path(weights)):
+    if mean is None and std is None and download.known_arch(Path(weights)):
         mean, std = IMAGENET_MEAN, IMAGENET_STD
     return read_weights(Path(weights), mean, std)
 

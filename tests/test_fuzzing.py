@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from dfcvae.checkpoint import read_config, read_metrics
 from dfcvae.files import one_line, web_page
-from dfcvae.photos.celeba import _rows
+from dfcvae.photos.celeba import read_list
 
 EACH = {"images": 15, "celeba": 10, "weights": 15, "checkpoints": 10, "configuration": 10, "arguments": 10}
 PAST = 1 / 3  # of the mutated inputs, at least
@@ -93,7 +93,7 @@ def test_any_list_of_celeba_has_rows_or_names_itself(tmp_path, content):
     path = tmp_path / "list_attr_celeba.txt"
     path.write_bytes(content)
     try:
-        names, rows = _rows(path)
+        names, rows = read_list(path)
     except ValueError as error:
         assert str(path) in str(error)
     else:
