@@ -7,10 +7,10 @@ dfc and training (04), latent (05), evaluation (06).
 __version__ = "0.1.0"
 
 from dfcvae import faces
-from dfcvae.checkpoint import load_run
 from dfcvae.datasets import Images, load
 from dfcvae.dfc import DFCVAE, PRESETS
 from dfcvae.perceptual import PerceptualLoss
+from dfcvae.runs import load_run
 from dfcvae.training import Run, train
 from dfcvae.vae import VAE, VAEOutput, kl_divergence
 from dfcvae.vgg import VGGFeatures
