@@ -404,8 +404,8 @@ def steps_in(
 def _telling_memory(batch_size: int) -> Iterator[None]:
     try:
         yield
-    except torch.OutOfMemoryError:
-        raise torch.OutOfMemoryError(
+    except torch.cuda.OutOfMemoryError:
+        raise torch.cuda.OutOfMemoryError(
             f"out of memory at batch_size {batch_size}: give a smaller batch size, and another folder."
         ) from None
 
