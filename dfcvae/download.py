@@ -5,7 +5,6 @@ Of a VGG only the convolutions are kept (80 MB of 548 for VGG-19), in a cache of
 
 from __future__ import annotations
 
-import hashlib
 import http.client
 import json
 import os
@@ -19,7 +18,7 @@ from typing import NamedTuple
 
 import torch
 
-from dfcvae.files import cache_dir, checksum_of_all, one_line, write_whole
+from dfcvae.files import cache_dir, checksum_of_all, digest, one_line, write_whole
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 ATTEMPTS = 3
@@ -36,12 +35,7 @@ class Published(NamedTuple):
 
     def is_whole(self, path: Path) -> bool:
         """Whether there is a file of that content, under whatever name."""
-        found = hashlib.new(self.algorithm, usedforsecurity=False)
-        if path.is_file():
-            with path.open("rb") as file:
-                while block := file.read(2**20):
-                    found.update(block)
-        return found.hexdigest().startswith(self.checksum)
+        return path.is_file() and digest(path, self.algorithm).startswith(self.checksum)
 
 
 def _of_torchvision(name: str) -> Published:
@@ -151,8 +145,8 @@ def fetch(published: Published, path: Path, progress: bool = True) -> None:
             os.replace(part, path)
             return
         part.unlink()
-        why = f"its {published.algorithm} checksum is not {published.checksum}: it was cut, or a web page came in"
-        why += " its place, as from a network that wants a sign-in"
+        why = f"its {published.algorithm} checksum is not {published.checksum}: it was cut, or a web page came "
+        why += "in its place, as from a network that wants a sign-in"
     raise OSError(f"could not download {published.url} ({why}): {published.by_hand}.")
 
 
