@@ -65,12 +65,13 @@ def _opened(source: Path | BinaryIO) -> Image:
     if isinstance(source, Path) and not source.is_file():
         raise ValueError("not a file")  # a pipe would be waited for
     picture = Image.open(source)
-    if picture.format != "PNG":
-        return picture
-    picture.verify()  # decoding does not look at them, and is not possible afterwards
-    if not isinstance(source, Path):
-        source.seek(0)
-    return Image.open(source)
+    if picture.format == "PNG":
+        with picture:
+            picture.verify()  # decoding does not look at them, and is not possible afterwards
+        if not isinstance(source, Path):
+            source.seek(0)
+        picture = Image.open(source)
+    return picture
 
 
 def _rgb(picture: Image) -> Image:
@@ -104,6 +105,8 @@ def decode_in_order(
     A file that cannot be decoded gives its name with the reason.
     """
 
+    from PIL import UnidentifiedImageError
+
     def job(name: str) -> tuple[Tensor, tuple[int, int]] | str:
         try:
             return decode(read(name), size, crop)
@@ -111,8 +114,6 @@ def decode_in_order(
             return f"{name} (not a picture, whatever its name says)"
         except Exception as error:  # a broken file makes Pillow raise nearly anything
             return f"{name} ({str(error) or type(error).__name__})"
-
-    from PIL import UnidentifiedImageError
 
     threads = available_threads()
     at_once = 8 * threads

@@ -29,7 +29,7 @@ def folder(root: Path, split: str) -> Source:
         others = f" ({', '.join(sorted(set(map(_suffix, files))))})" if files else ""
         expected = ", ".join(sorted(SUFFIXES))
         told = "".join(f"; {note}" for note in notes)
-        raise FileNotFoundError(f"found {len(files):,} files{others} below {root}, none {expected}{told}")
+        raise FileNotFoundError(f"found {len(files):,} files{others} below {root}, none of them {expected}{told}")
     if len(names) < FEW:
         notes.append(f"{root} has only {len(names)} pictures: train, validation and test are the same ones")
     else:
