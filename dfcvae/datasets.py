@@ -18,7 +18,7 @@ from dfcvae import faces, files
 from dfcvae.photos.celeba import celeba
 from dfcvae.photos.folder import folder
 from dfcvae.photos.lfw import lfw
-from dfcvae.photos.pack import Contents, packed
+from dfcvae.photos.pack import Contents, Labels, packed
 
 NAMES = ("faces", "celeba", "lfw", "folder")
 SPLITS = faces.SPLITS
@@ -129,10 +129,10 @@ def load(
         raise ValueError(f"load({name!r}) needs root=, the folder that holds the pictures")
     else:
         source = celeba(place, split) if name == "celeba" else folder(place, split)
-    pack = source.pack(cache, size, n, progress)
-    for note in pack.notes:
+    pixels, labels = source.pack(cache, size, n, progress)
+    for note in labels.notes:
         warnings.warn(note, stacklevel=2)
-    return Images(pack.pixels, pack.attributes, pack.attribute_names, name=name, split=split)[:n]
+    return Images(pixels, labels.attributes, labels.attribute_names, name=name, split=split)[:n]
 
 
 def _check(name: str, split: str, size: int, root: str | Path | None, n: int | None) -> None:
@@ -150,16 +150,16 @@ def _check(name: str, split: str, size: int, root: str | Path | None, n: int | N
 
 def _faces(cache: Path, split: str, size: int, n: int, distribution: str, progress: bool) -> Images:
     factors = faces.split_factors(split, n, distribution)  # (n, F)
-    labels = faces.attributes(factors), faces.ATTRIBUTE_NAMES, factors, faces.FACTOR_NAMES
 
     def contents() -> Contents:
-        pictures = _drawn(factors, size, f"drawing faces ({split})", progress)
-        return Contents((n, 3, size, size), pictures, torch.empty(n, 0))  # the labels need no file
+        drawn = _drawn(factors, size, f"drawing faces ({split})", progress)
+        return (n, 3, size, size), drawn, Labels(torch.empty(n, 0))  # the labels follow from the factors
 
     # A change of the sampling changes the first block, by which packs of earlier versions are found outdated.
     state = f"{faces.DRAWING_VERSION} {files.checksum(faces.split_factors(split, faces.BLOCK, distribution))}"
-    pack = packed(cache, f"faces-{split}-{size}-{distribution}", state, n, contents)
-    return Images(pack.pixels[:n], *labels, "faces", split)
+    pixels, _ = packed(cache, f"faces-{split}-{size}-{distribution}", state, n, contents)
+    labels = faces.attributes(factors), faces.ATTRIBUTE_NAMES, factors, faces.FACTOR_NAMES
+    return Images(pixels[:n], *labels, "faces", split)
 
 
 def _drawn(factors: Tensor, size: int, title: str, progress: bool) -> Iterator[tuple[int, Tensor]]:

@@ -145,8 +145,8 @@ def fetch(published: Published, path: Path, progress: bool = True) -> None:
             os.replace(part, path)
             return
         part.unlink()
-        why = f"its {published.algorithm} checksum is not {published.checksum}: it was cut, or a web page came "
-        why += "in its place, as from a network that wants a sign-in"
+        why = f"its {published.algorithm} checksum is not {published.checksum}: it was cut, or another file "
+        why += "came, perhaps a web page in its place, on which the network wants a sign-in"
     raise OSError(f"could not download {published.url} ({why}): {published.by_hand}.")
 
 

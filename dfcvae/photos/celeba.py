@@ -21,6 +21,7 @@ from typing import BinaryIO
 import torch
 
 from dfcvae.files import web_page
+from dfcvae.photos.pack import Labels
 from dfcvae.photos.source import Listing, Source, stat
 
 SIZE = (178, 218)  # of every picture, in pixels
@@ -41,11 +42,9 @@ def celeba(root: Path, split: str) -> Source:
     picture are counted in a note. Raises FileNotFoundError for pictures or lists that are missing, and
     ValueError for lists or a zip that cannot be read.
     """
-    pictures, attributes, partition = _find(root)
-    state = repr([(path.name, *stat(path)) for path in (pictures, attributes, partition)])
-    return Source(
-        "celeba", split, root, state, lambda: _listing(pictures, attributes, partition, split), CROP, SIZE
-    )
+    places = _find(root)
+    state = repr([(path.name, *stat(path)) for path in places])
+    return Source("celeba", split, root, state, lambda: _listing(*places, split), CROP, SIZE)
 
 
 def _find(root: Path) -> tuple[Path, Path, Path]:
@@ -97,7 +96,7 @@ def _listing(pictures: Path, attributes: Path, partition: Path, split: str) -> L
     rows = [_flags(attributes, name, flags[name], len(columns)) for name in chosen]
     table = torch.tensor(rows, dtype=torch.bool).view(len(chosen), len(columns))  # (N, A)
     notes = _mismatches(partition, parts, found) + _mismatches(attributes, flags, found)
-    return Listing(chosen, read, table, columns, notes)
+    return Listing(chosen, read, Labels(table, columns, notes))
 
 
 def _open(pictures: Path) -> tuple[set[str], Callable[[str], Path | BinaryIO]]:

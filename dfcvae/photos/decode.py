@@ -50,9 +50,9 @@ def decode(source: Path | BinaryIO, size: int, crop: int | None = None) -> tuple
             picture.load()
             with suppress(Exception):  # a broken EXIF block does not make the picture unreadable
                 ImageOps.exif_transpose(picture, in_place=True)
-            square = _rgb(picture)
-            if crop:
-                square = ImageOps.crop(square, tuple(max(0, side - crop) // 2 for side in square.size))
+            side = crop or min(picture.size)
+            borders = tuple(max(0, length - side) // 2 for length in picture.size)
+            square = _rgb(ImageOps.crop(picture, borders))
             square = ImageOps.fit(square, (size, size), Image.Resampling.BICUBIC)
     pixels = torch.from_numpy(np.array(square))
     return pixels.permute(2, 0, 1), (width, height)  # (S, S, 3) -> (3, S, S)
@@ -104,7 +104,6 @@ def decode_in_order(
 
     A file that cannot be decoded gives its name with the reason.
     """
-
     from PIL import UnidentifiedImageError
 
     def job(name: str) -> tuple[Tensor, tuple[int, int]] | str:

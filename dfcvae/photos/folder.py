@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from dfcvae.photos.decode import SUFFIXES
-from dfcvae.photos.source import Listing, Source, part, stat
+from dfcvae.photos.source import Source, part, stat, unlabelled
 
 FEW = 10  # a folder with fewer pictures is not divided
 
@@ -29,13 +29,15 @@ def folder(root: Path, split: str) -> Source:
         others = f" ({', '.join(sorted(set(map(_suffix, files))))})" if files else ""
         expected = ", ".join(sorted(SUFFIXES))
         told = "".join(f"; {note}" for note in notes)
-        raise FileNotFoundError(f"found {len(files):,} files{others} below {root}, none of them {expected}{told}")
+        raise FileNotFoundError(
+            f"found {len(files):,} files{others} below {root}, none of them {expected}{told}"
+        )
     if len(names) < FEW:
         notes.append(f"{root} has only {len(names)} pictures: train, validation and test are the same ones")
     else:
         names = part(names, split)
     state = repr([(name, *stat(root / name)) for name in names])
-    return Source("folder", split, root, state, lambda: Listing(names, lambda name: root / name, notes=notes))
+    return Source("folder", split, root, state, lambda: unlabelled(names, root, notes))
 
 
 def _files_below(root: Path, notes: list[str]) -> Iterator[str]:

@@ -9,12 +9,13 @@ G. B. Huang, M. Ramesh, T. Berg, E. Learned-Miller, "Labeled Faces in the Wild",
 
 from __future__ import annotations
 
+import importlib
 import sys
 from pathlib import Path
 from types import ModuleType
 
 from dfcvae.download import impatient, one_at_a_time, reason
-from dfcvae.photos.source import Listing, Source, part, stat
+from dfcvae.photos.source import Listing, Source, part, stat, unlabelled
 
 PICTURES, PEOPLE = 13_233, 5_749
 SIZE = (250, 250)
@@ -54,27 +55,25 @@ def lfw(root: Path | None, split: str, progress: bool = True) -> Source:
         counted = f"{folder} has {count:,} pictures of {len(people):,} people"
         notes = [f"{counted}, expected {PICTURES:,} of {PEOPLE:,}"] if count != PICTURES else []
         names = [f"{person}/{path.name}" for person in part(people, split) for path in people[person]]
-        return Listing(names, lambda name: folder / name, notes=notes)
+        return unlabelled(names, folder, notes)
 
     return Source("lfw", split, folder, str(stat(folder)), listing, CROP, SIZE)
 
 
 def _download(home: Path, progress: bool) -> None:
-    datasets = _scikit_learn()
+    fetch = _scikit_learn().fetch_lfw_people
     if progress:
         print(f"downloading LFW (243 MB) to {home}, without a progress bar ...", file=sys.stderr, flush=True)
     try:
         with impatient():
-            datasets.fetch_lfw_people(data_home=str(home.parent), min_faces_per_person=MANY)
+            fetch(data_home=str(home.parent), min_faces_per_person=MANY)
     except Exception as error:  # of the network, the checksum, the archive or the disk
         raise OSError(f"could not download LFW ({reason(error)}): {BY_HAND}.") from None
 
 
 def _scikit_learn() -> ModuleType:
     try:
-        import sklearn.datasets
+        return importlib.import_module("sklearn.datasets")
     except ImportError:
-        raise ValueError(
-            f"LFW is fetched by scikit-learn, which is not installed: pip install scikit-learn, or {BY_HAND}."
-        ) from None
-    return sklearn.datasets
+        needs = "LFW is fetched by scikit-learn, which is not installed: pip install scikit-learn"
+        raise ValueError(f"{needs}, or {BY_HAND}.") from None

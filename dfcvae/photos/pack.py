@@ -23,7 +23,7 @@ import os
 import shutil
 import sys
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -38,36 +38,27 @@ CHECKED = 2**26  # bytes of pictures that are looked at on opening
 NO_RESERVE = getattr(mmap, "MAP_NORESERVE", 0x4000)  # Python names it from 3.13 on
 
 
-@dataclass(frozen=True)
-class Pack:
-    """An opened pack: pixels uint8 (N, 3, S, S), attributes bool (N, A), notes for the user."""
-
-    pixels: Tensor
-    attributes: Tensor
-    attribute_names: tuple[str, ...]
-    notes: tuple[str, ...]
-
-
 @dataclass
-class Contents:
-    """What goes into a pack: pictures of `shape` (total, 3, S, S), with attributes bool (total, A).
+class Labels:
+    """What is known of N pictures: attributes, bool (N, A), and sentences for the user."""
 
-    `pictures` yields (row, uint8 (3, S, S)); rows that it leaves out are left out of the attributes too.
-    While it runs it may append to `notes`: sentences for the user, kept in the pack.
-    """
-
-    shape: tuple[int, ...]
-    pictures: Iterator[tuple[int, Tensor]]
     attributes: Tensor
     attribute_names: tuple[str, ...] = ()
     notes: list[str] = field(default_factory=list)
 
 
-def packed(cache: Path, place: str, state: str, n: int | None, contents: Callable[[], Contents]) -> Pack:
-    """A pack with (at least) the first n pictures, or all; made from `contents()` where there is none.
+# The shape of all pictures, (N, 3, S, S); (row, uint8 (3, S, S)) of those that can be had; labels of all N.
+# Notes may be added as long as the pictures come.
+Contents = tuple[tuple[int, ...], Iterator[tuple[int, Tensor]], Labels]
 
-    place: its name, but for the `state` of its source, another one of which outdates it. Raises OSError when
-    the cache cannot be written to or the disk is too full. Nothing half-written is left.
+
+def packed(
+    cache: Path, place: str, state: str, n: int | None, contents: Callable[[], Contents]
+) -> tuple[Tensor, Labels]:
+    """The first n pictures or more, or all, uint8 (N, 3, S, S), from a pack, made where there is none.
+
+    place: the pack's name, but for the `state` of its source, another one of which outdates it. Raises
+    OSError when the cache cannot be written to or the disk is too full. Nothing half-written is left.
     """
     from filelock import FileLock
 
@@ -90,7 +81,7 @@ def packed(cache: Path, place: str, state: str, n: int | None, contents: Callabl
                 shutil.rmtree(outdated, ignore_errors=True)
             partial = cache / f"{place}-partial"
             try:
-                _write(partial, n, contents())
+                _write(partial, n, *contents())
                 os.replace(partial, cache / f"{name}-{n or 'all'}")
             finally:
                 shutil.rmtree(partial, ignore_errors=True)
@@ -105,7 +96,7 @@ def digest(text: str) -> str:
     return sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:12]
 
 
-def _find(cache: Path, name: str, n: int | None) -> Pack | None:
+def _find(cache: Path, name: str, n: int | None) -> tuple[Tensor, Labels] | None:
     """A pack of that name that is sound and has the first n pictures, or all for None."""
     from safetensors import safe_open
 
@@ -114,18 +105,18 @@ def _find(cache: Path, name: str, n: int | None) -> Pack | None:
             with safe_open(folder / "labels.safetensors", "pt") as file:
                 facts, crc = file.metadata()["facts"], file.metadata()["crc32"]
                 attributes = file.get_tensor("attributes")
-            found = json.loads(facts)
-            if found["first"] and (n is None or n > found["first"]):
+            first, shape, names, notes = json.loads(facts)
+            if first and (n is None or n > first):
                 continue
-            pixels = _mapped(folder / "pixels.u8", found["shape"])
+            pixels = _mapped(folder / "pixels.u8", shape)
             if crc == _crc(facts, attributes, pixels):
-                return Pack(pixels, attributes, tuple(found["attribute_names"]), tuple(found["notes"]))
+                return pixels, Labels(attributes, tuple(names), notes)
         except Exception:  # whatever damage may lead to: it is packed anew
             continue
     return None
 
 
-def _mapped(path: Path, shape: list[int]) -> Tensor:
+def _mapped(path: Path, shape: Sequence[int]) -> Tensor:
     """The pictures, uint8 (N, 3, S, S), read from the file as they are used.
 
     A picture that is changed in place changes in this process only, never in the cache. For numpy's and
@@ -140,11 +131,11 @@ def _mapped(path: Path, shape: list[int]) -> Tensor:
     return torch.frombuffer(view, dtype=torch.uint8).view(shape)  # (N*3*S*S,) -> (N, 3, S, S)
 
 
-def _write(folder: Path, n: int | None, contents: Contents) -> None:
+def _write(folder: Path, n: int | None, shape: tuple[int, ...], pictures: Iterator, labels: Labels) -> None:
     from safetensors.torch import save_file
 
     folder.mkdir()
-    needed, free = math.prod(contents.shape), shutil.disk_usage(folder).free
+    needed, free = math.prod(shape), shutil.disk_usage(folder).free
     if free < needed:
         raise OSError(
             errno.ENOSPC,
@@ -156,19 +147,20 @@ def _write(folder: Path, n: int | None, contents: Contents) -> None:
 
     def write_pixels(path: Path) -> None:
         with path.open("wb") as file:
-            for row, picture in contents.pictures:
+            for row, picture in pictures:
                 file.write(picture.contiguous().numpy().data)
                 rows.append(row)
 
     write_whole(folder / "pixels.u8", write_pixels)
-    shape = [len(rows), *contents.shape[1:]]
-    attributes = contents.attributes[rows]  # (total, A) -> (N, A)
+    shape = (len(rows), *shape[1:])
+    attributes = labels.attributes[rows]  # (N, A) -> (rows, A)
     first = n if len(rows) == n else None  # None: there are no more
-    names = contents.attribute_names
-    facts = json.dumps({"first": first, "shape": shape, "attribute_names": names, "notes": contents.notes})
-    metadata = {"facts": facts, "crc32": _crc(facts, attributes, _mapped(folder / "pixels.u8", shape))}
-    labels = {"attributes": attributes}
-    write_whole(folder / "labels.safetensors", lambda path: save_file(labels, path, metadata))
+    facts = json.dumps([first, shape, labels.attribute_names, labels.notes])
+    pixels = _mapped(folder / "pixels.u8", shape)
+    metadata = {"facts": facts, "crc32": _crc(facts, attributes, pixels)}
+    del pixels  # Windows renames no folder with a file that is mapped
+    tensors = {"attributes": attributes}
+    write_whole(folder / "labels.safetensors", lambda path: save_file(tensors, path, metadata))
 
 
 def _crc(facts: str, attributes: Tensor, pixels: Tensor) -> str:

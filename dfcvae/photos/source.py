@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import BinaryIO
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from dfcvae.photos.decode import decode_in_order
-from dfcvae.photos.pack import Contents, Pack, digest, packed
+from dfcvae.photos.pack import Contents, Labels, digest, packed
 
 NAMED = 5  # files that a note names
 
@@ -25,9 +25,7 @@ class Listing:
 
     names: list[str]
     read: Callable[[str], Path | BinaryIO]
-    attributes: Tensor | None = None
-    attribute_names: tuple[str, ...] = ()
-    notes: list[str] = field(default_factory=list)
+    labels: Labels
 
 
 @dataclass(frozen=True)
@@ -46,16 +44,13 @@ class Source:
     crop: int | None = None
     usual: tuple[int, int] | None = None
 
-    def pack(self, cache: Path, size: int, n: int | None, progress: bool) -> Pack:
+    def pack(self, cache: Path, size: int, n: int | None, progress: bool) -> tuple[Tensor, Labels]:
         """The pictures, decoded now or mapped from `cache`: all, or at least the first n that can be read."""
 
         def contents() -> Contents:
             found = self.listing()
-            total = len(found.names)
-            count = min(n or total, total)
-            attributes = torch.empty(total, 0) if found.attributes is None else found.attributes
-            pictures = self._decoded(found, size, count, progress)
-            return Contents((count, 3, size, size), pictures, attributes, found.attribute_names, found.notes)
+            count = min(n or len(found.names), len(found.names))
+            return (count, 3, size, size), self._decoded(found, size, count, progress), found.labels
 
         place = f"{self.name}-{self.split}-{size}-{digest(str(self.root))}"
         return packed(cache, place, self.state, n, contents)
@@ -93,18 +88,23 @@ class Source:
         if not decoded:
             raise ValueError(f"{title}: none of {len(found.names):,} picture files could be read: {named}")
         if failures:
-            found.notes.append(
+            found.labels.notes.append(
                 f"{title}: {len(failures):,} files could not be read and were passed over: {named}"
             )
         if self.usual and unusual:
             usual = f"{self.usual[0]} x {self.usual[1]} pixels, as all should be"
-            found.notes.append(
+            found.labels.notes.append(
                 f"{title}: {unusual:,} pictures are not {usual}; their middle {self.crop} pixels, or as many "
                 "as fit, were taken and may miss the face"
             )
         if enlarged:
             small = f"had fewer than {size} pixels a side and were enlarged"
-            found.notes.append(f"{title}: {enlarged:,} of {decoded:,} pictures {small}")
+            found.labels.notes.append(f"{title}: {enlarged:,} of {decoded:,} pictures {small}")
+
+
+def unlabelled(names: list[str], folder: Path, notes: list[str]) -> Listing:
+    """The files of those names in a folder, of which nothing else is known."""
+    return Listing(names, lambda name: folder / name, Labels(torch.empty(len(names), 0), notes=notes))
 
 
 def part(names: Iterable[str], split: str) -> list[str]:
