@@ -43,8 +43,7 @@ def test_a_face_is_the_same_alone_in_another_batch_and_with_other_threads(crowd,
     factors, pictures = crowd
     rows = torch.tensor([17, 3, 801, 802, 2999])
     assert_same(faces.draw(factors[rows]), pictures[rows])
-    for row in rows[:3].tolist():
-        assert_same(faces.draw(factors[row : row + 1]), pictures[row : row + 1])
+    assert_same(faces.draw(factors[17:18]), pictures[17:18])
     monkeypatch.setattr(faces, "CHUNK_PIXELS", 23 * 64**2)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
