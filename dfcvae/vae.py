@@ -6,8 +6,9 @@ arXiv 1610.00291, section 3.1 and figure 2.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +16,13 @@ from torch import Tensor, nn
 from dfcvae.fast.upsampling import UpsampleConv2d
 
 LOG_VAR_BOUND = 10.0  # std of z stays between exp(-5) and exp(5)
+
+
+class Prior(Protocol):
+    """Where codes are drawn from: ``dfcvae.latent.fit_prior`` makes some."""
+
+    def sample(self, n: int, generator: torch.Generator | None = None) -> Tensor:
+        """n codes: (n, latent_dim)."""
 
 
 class VAEOutput(NamedTuple):
@@ -107,10 +115,18 @@ class VAE(nn.Module):
         return self.decode(self.encode(x)[0])
 
     @torch.no_grad()
-    def sample(self, n: int, temperature: float = 1.0, generator: torch.Generator | None = None) -> Tensor:
+    def sample(
+        self,
+        n: int,
+        temperature: float = 1.0,
+        generator: torch.Generator | None = None,
+        prior: Prior | None = None,
+    ) -> Tensor:
         """n images from z ~ N(0, temperature^2 I): (n, 3, S, S) in [0, 1]. Call ``eval()`` first."""
         if n < 1:
             raise ValueError(f"n is {n}: expected 1 image or more.")
+        if prior is not None:
+            return self.decode(prior.sample(n, generator).to(self.from_z.weight.device))
         mu = self.from_z.weight.new_zeros(n, self.latent_dim)
         return self.decode(temperature * self.reparameterize(mu, torch.zeros_like(mu), generator))
 
@@ -149,3 +165,14 @@ def _check_sizes(image_size: int, latent_dim: int, channels: tuple[int, ...]) ->
             f"image_size is {image_size}: {len(channels)} levels need a multiple of {step} from 32 to 256, "
             f"such as {', '.join(fitting) or 'none: give fewer levels'}."
         )
+
+
+@contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """The module in eval mode, and afterwards in the mode in which it was: no statistics move."""
+    was_training = module.training
+    module.eval()
+    try:
+        yield
+    finally:
+        module.train(was_training)

@@ -10,7 +10,7 @@ from scipy.linalg import sqrtm
 from dfcvae import VAE
 from dfcvae.evaluation import fid, frechet_distance
 from dfcvae.fid import FrechetDistance, inception, what_fid_needs
-from dfcvae.latent import Mixture
+from dfcvae.latent import Gaussian
 
 
 class Linear(torch.nn.Module):
@@ -94,14 +94,14 @@ class Pooled(torch.nn.Module):
 
 def test_fid_of_a_model_is_that_of_all_its_pictures_at_once(images):
     model, extractor = VAE(32, 4, (4, 6)).train(), Pooled()
-    mixture = Mixture(torch.ones(1), torch.full((1, 4), 2.0), 0.1 * torch.eye(4)[None])
-    found = fid(model, images, extractor, mixture, seed=3, batch_size=64)
+    far = Gaussian(torch.full((4,), 2.0), 0.1 * torch.eye(4))
+    found = fid(model, images, extractor, {"far": far}, seed=3, batch_size=64)
     assert model.training and extractor.training
     model.eval(), extractor.eval()
     generator = torch.Generator().manual_seed(3)
     made = {"reconstructions": model.generate(images.float()), "prior": model.sample(40, generator=generator)}
     with torch.no_grad():
-        made["mixture"] = model.decode(mixture.sample(40, generator=generator))
+        made["far"] = model.decode(far.sample(40, generator))
     real = extractor(images.float())
     expected = {name: frechet_distance(real, extractor(x)) for name, x in made.items()}
     assert found == pytest.approx(expected, rel=1e-4)

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor
 
 from dfcvae.figures.png import to_uint8
@@ -154,8 +155,8 @@ def lines(
     """
     figure, axis = plot(3.0 if columns == 1 else 3.6, note)
     for i, (label, y) in enumerate(curves.items()):
-        style = {"color": COLOURS[SERIES[i]], "linestyle": DASHES[i], "linewidth": 2.2}
-        axis.plot(x.tolist(), y.tolist(), label=label, **style)
+        colour = COLOURS[SERIES[i]]
+        axis.plot(x.tolist(), y.tolist(), label=label, color=colour, linestyle=DASHES[i], linewidth=2.2)
     for text, (at_x, at_y, where) in (marks or {}).items():
         above = where == "above"
         axis.plot([at_x], [at_y], "o", color=COLOURS["black"], markersize=6)
@@ -196,6 +197,37 @@ def planes(
             axis.tick_params(labelsize=POINTS - 2)
         pair[0].set_title(label, fontsize=POINTS, loc="left")
     figure.legend(loc="outside upper left", ncols=3, frameon=False, fontsize=POINTS, markerscale=3)
+    return Shown(figure, alt)
+
+
+def heat_map(below: Tensor, above: Tensor, names: Sequence[str], alt: str) -> Shown:
+    """Two tables of correlations (A, A) in one: ``below`` the diagonal and ``above`` it."""
+    figure, axis = plot(4.4)
+    table = torch.tril(below, -1) + torch.triu(above, 1)
+    table.fill_diagonal_(float("nan"))
+    drawn = axis.imshow(table.numpy(), cmap="PuOr_r", vmin=-1, vmax=1, aspect="auto")
+    axis.set_xticks(range(len(names)), [str(i + 1) for i in range(len(names))])
+    axis.set_yticks(range(len(names)), [f"{name}  {i}" for i, name in enumerate(names, 1)])
+    axis.tick_params(labelsize=POINTS - 2)
+    axis.spines[:].set_visible(False)
+    bar = figure.colorbar(drawn, ax=axis, location="top", shrink=0.9, aspect=30)
+    bar.set_label("below: vectors, above: labels", fontsize=POINTS)
+    return Shown(figure, alt)
+
+
+def maps(places: Mapping[str, Tensor], has: Tensor, names: tuple[str, str], alt: str) -> Shown:
+    """Maps of the same faces side by side, (N, 2) each; dots for faces without, crosses for faces with."""
+    figure = empty(3.3)
+    styles = ((~has, "o", COLOURS["sky"], names[0]), (has, "x", COLOURS["vermillion"], names[1]))
+    axes = figure.subplots(1, len(places), squeeze=False)[0]
+    for axis, (title, place) in zip(axes, places.items(), strict=True):
+        for rows, marker, colour, name in styles:
+            axis.scatter(*place[rows].T.tolist(), s=14, marker=marker, color=colour, label=name, linewidths=1)
+        axis.set_title(title, fontsize=POINTS)
+        axis.set_xticks([])
+        axis.set_yticks([])
+    handles, labels = axis.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False, fontsize=POINTS)
     return Shown(figure, alt)
 
 
