@@ -54,8 +54,8 @@ def test_attribute_vectors_point_from_without_to_with():
     vectors = latent.attribute_vectors(mu, has)
     expected = torch.tensor([2.0, -1.0])
     torch.testing.assert_close(vectors[[0, 1], [0, 1]], expected, atol=0.01, rtol=0)
-    mu, has = torch.arange(8.0)[:, None], torch.tensor([True, False] * 4)[:, None]
-    assert latent.attribute_vectors(mu, has, n=2).item() == (0 + 2) / 2 - (1 + 3) / 2  # the first of each side
+    mu, has = torch.arange(8.0)[:, None], torch.tensor([True, False] * 4)[:, None]  # the first of each side
+    assert latent.attribute_vectors(mu, has, n=2).item() == (0 + 2) / 2 - (1 + 3) / 2
 
 
 @pytest.mark.parametrize(("label", "word"), [(True, "on"), (False, "off")])
