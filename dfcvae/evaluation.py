@@ -190,7 +190,7 @@ def fid(
     """
     device, generator = next(model.parameters()).device, torch.Generator().manual_seed(seed)
     distance = FrechetDistance(extractor.to(device))
-    with evaluating(model), evaluating(extractor):
+    with evaluating(extractor):
         for x_hat, x, _, _ in reconstructions(model, images, batch_size):
             distance.add(x, real=True)
             distance.add(x_hat, real=False)

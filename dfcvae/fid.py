@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from dfcvae.figures.png import to_uint8
-from dfcvae.files import sha256
+from dfcvae.files import load_checked, sha256
 
 INCEPTION_FILE = "weights-inception-2015-12-05-6726825d.pth"
 
@@ -95,12 +95,9 @@ class Inception(nn.Module):
     def __init__(self, weights: Path) -> None:
         super().__init__()
         try:
-            torch.load(weights, map_location="cpu", weights_only=True)
-        except Exception as error:  # whatever the damage happens to hit
-            raise ValueError(
-                f"{weights.name} is refused: it is damaged or an unsafe pickle ({type(error).__name__}). "
-                f"Fetch {INCEPTION_FILE} again."
-            ) from None
+            load_checked(weights)
+        except ValueError as error:
+            raise ValueError(f"{weights.name} is refused ({error}): fetch {INCEPTION_FILE} again.") from None
         from torchmetrics.image.fid import NoTrainInceptionV3
 
         self.sha256 = sha256(weights)

@@ -17,13 +17,14 @@ import torch
 from torch import Tensor, nn
 
 import dfcvae
-from dfcvae.checkpoint import load_run, read_config
 from dfcvae.datasets import Images
 from dfcvae.device import pick_device
 from dfcvae.dfc import DFCVAE, PRESETS
 from dfcvae.evaluation import rate_distortion
+from dfcvae.fast import accelerate
 from dfcvae.fid import Inception
 from dfcvae.reproduction.measure import AT_MOST, ends, has_scikit_learn, majority_right, measure
+from dfcvae.runs import load_run, read_config
 from dfcvae.training import Run, train
 from dfcvae.vae import VAE
 
@@ -110,7 +111,8 @@ class Recipe:
         """Into the training's folder; called again, it goes on where it was, or has nothing left to do."""
         keys = "batch_size learning_rate schedule device epochs minutes steps".split()
         chosen = {key: getattr(self, key) for key in keys} | {"seed": training.seed, "validation": validation}
-        return train(self.model(training), images, self.folder(training), **(chosen | options))
+        model = accelerate(self.model(training))
+        return train(model, images, self.folder(training), **(chosen | options))
 
     def models(self, images: Images, seed: int | None = None) -> dict[str, VAE]:
         """The trained models of one seed (the first, unless given) by preset; images: what they meet now.
