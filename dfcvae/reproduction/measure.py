@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import math
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import asdict
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -19,13 +19,12 @@ AT_MOST = 50_000  # training codes that the SVMs see: 40 MB of 100 latents, mu a
 COMPONENTS = 10  # Gaussians of the mixture
 
 
-@dataclass(frozen=True)
-class Measured:
+class Measured(NamedTuple):
     """figures: numbers, lists and tables of them, ready for JSON but for NaN. right: of each test image, the
     share of attributes read rightly, float32 (N,), empty where none were read."""
 
     figures: dict[str, Any]
-    right: Tensor = field(default_factory=lambda: torch.empty(0))
+    right: Tensor
 
 
 def measure(
@@ -73,8 +72,8 @@ def attributes_read(
             f"{len(test.attribute_names)} in the test: expected the same ones, at least one ('faces' and "
             "'celeba' have some, a folder has none)."
         )
-    read = read_attributes(codes, train.attributes, unseen)  # (M, A)
-    columns = zip(test.attribute_names, read.T, test.attributes.T, more_frequent(train).tolist(), strict=True)
+    read, often = read_attributes(codes, train.attributes, unseen), more_frequent(train)  # (M, A), (A,)
+    columns = zip(test.attribute_names, read.T, test.attributes.T, often.tolist(), strict=True)
     each = [judge(*column) for column in columns]
     right = (read == test.attributes).float().mean(dim=1)  # (M,)
     by_majority = majority_right(train, test)

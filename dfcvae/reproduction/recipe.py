@@ -22,7 +22,6 @@ from dfcvae.device import pick_device
 from dfcvae.dfc import DFCVAE, PRESETS
 from dfcvae.evaluation import rate_distortion
 from dfcvae.fast import accelerate
-from dfcvae.fid import Inception
 from dfcvae.reproduction.measure import AT_MOST, ends, has_scikit_learn, majority_right, measure
 from dfcvae.runs import load_run, read_config
 from dfcvae.training import Run, train
@@ -154,18 +153,13 @@ class Row:
 
 @dataclass(frozen=True)
 class Reproduction:
-    """All that was trained and measured.
-
-    distance: what the Fréchet distances are called, "FID" if Inception measured them; None if nobody did.
-    inception: SHA-256 of Inception's weights, "" without.
-    """
+    """All that was trained and measured; extractor: whose features the Fréchet distances are of."""
 
     recipe: Recipe
     train: Images
     test: Images
     rows: list[Row]
-    distance: str | None = None
-    inception: str = ""
+    extractor: nn.Module | None = None
 
     def summary(self, preset: str) -> dict[str, Any]:
         """Figure -> {"mean", "sd"} over the preset's seeds, and "interval" (95 % over the test images) where
@@ -176,9 +170,8 @@ class Reproduction:
         for name in first.get("fid", {}):
             found[f"fid_{name}"] = _over_seeds([row.figures["fid"][name] for row in rows])
         if "attributes" in first:
-            for name in ("accuracy", "ahead_of_majority", "balanced"):
+            for name in ("accuracy", "majority", "ahead_of_majority", "balanced"):
                 found[name] = _over_seeds([row.figures["attributes"][name] for row in rows])
-            found["majority"] = {"mean": first["attributes"]["majority"], "sd": None}  # whatever the seed
             right = torch.stack([row.right.double() for row in rows]).mean(0)  # (seeds, N) -> (N,)
             by_majority = majority_right(self.train[: self.recipe.codes], self.test)  # (N,)
             found["accuracy"]["interval"] = ends(right)
@@ -208,10 +201,7 @@ def reproduce(recipe: Recipe, extractor: nn.Module | None = None, progress: bool
         print(f"{training.name}: measuring on {len(test):,} images", flush=True)
         found = measure(run.model, test, images, labelled, extractor, recipe.codes, training.seed)
         rows.append(Row(training, run.config, found.figures, found.right))
-    if isinstance(extractor, Inception):
-        return Reproduction(recipe, images, test, rows, "FID", extractor.sha256)
-    name = f"Fréchet distance by {type(extractor).__name__}" if extractor else None
-    return Reproduction(recipe, images, test, rows, name)
+    return Reproduction(recipe, images, test, rows, extractor)
 
 
 def _over_seeds(values: list[float]) -> dict[str, Any]:

@@ -23,6 +23,7 @@ import dfcvae
 from dfcvae.datasets import Images
 from dfcvae.device import describe, pick_device
 from dfcvae.dfc import DFCVAE
+from dfcvae.fid import Inception
 from dfcvae.files import write_whole
 from dfcvae.photos import celeba, lfw
 from dfcvae.reproduction.measure import without_nan
@@ -37,25 +38,6 @@ CROPS = {
     "folder": "the centre square, bicubic",
 }
 PACKAGES = ("torchvision", "torchmetrics", "scikit-learn", "scipy", "numpy")
-# Setting -> the paper, the code that its authors published; – where we do not know.
-STATED = {
-    "pictures": ("CelebA, 202,599; no split named", "CelebA"),
-    "crop": ("cropped and scaled", "138 pixels, off-centre"),
-    "pixels": ("64 × 64", "128 × 128"),
-    "trained parameters": ("2,312,811", "4,956,267"),
-    "loss network": ("VGG-19", "VGG-19 on pixels of 0 to 255"),
-    "λ: KL + λ · mean squared feature": ("0.25 a layer", "0.0125 a layer"),
-    "batch": ("64", "–"),
-    "learning rate of Adam": ("0.0005, halved every epoch", "halved in the loop over steps"),
-    "epochs": ("5", "–"),
-    "gradient steps": ("15,825, if it trained on all", "–"),
-    "precision of convolutions": ("–", "–"),
-    "before the loss network": ("pictures as they are", "pictures as they are"),
-    "the plain VAE beside it": ("–", "twice as wide, other rate and batch"),
-    "temperature of samples": ("–", "0.4"),
-    "attribute vectors": ("means of 1,000 codes a side", "the same 100 pictures, z drawn"),
-    "attributes": ("CelebA's 40, linear SVMs on z", "–"),
-}
 # Label, figure of ``Reproduction.summary``, factor, digits.
 LINES = (
     ("attributes told rightly, mean of {attributes}, %", "accuracy", 100, 2),
@@ -72,17 +54,21 @@ LINES = (
     ("{distance}, samples from a mixture", "fid_mixture", 1, 1),
 )
 LEGEND = (
-    "{over}[low, high] is the 95 % interval over the {tested:,} test images, of the models and readers of "
-    "attributes as they are trained: it says nothing of other trainings, and, as the columns share the "
-    "images, overlapping intervals do not say that two columns are alike. The images are taken as "
-    "independent{twenty}. The last column is {last}. VAE-Z is the paper's name for attributes read from "
-    "latent codes; its 86.95 is copied from others who quote the paper: hold it against your copy. The last "
-    "four rows are methods trained on the labels, means of 40 figures in the files of the paper's authors."
+    "Means over the seeds, ± their standard deviation, which is rough where seeds are few; one seed does "
+    "not say how far another training would end. [low, high] is the 95 % interval over the test images, of "
+    "the models and readers of attributes as they are trained: it says nothing of other trainings, and, as "
+    "the columns share the images, overlapping intervals do not say that two columns are alike. The images "
+    "are taken as independent (CelebA has about twenty of each person, so its true intervals are wider). "
+    "The last column is **from the paper, on CelebA**, not measured here, and compares as far as the "
+    "deviations above allow: on other pictures with other attributes not at all. VAE-Z is the paper's name "
+    "for attributes read from latent codes; its 86.95 is copied from others who quote the paper: hold it "
+    "against your copy. The last four rows are methods trained on the labels, means of 40 figures in the "
+    "files of the paper's authors."
 )
 BELOW = (
-    "`results.json` beside this file has every training, every attribute with its interval, how much KL each "
-    "latent carries (in nats), how contrast is spread over fine and coarse detail, and error against KL for "
-    "every training (trainings at other weights beta appear only there)."
+    "`results.json` beside this file has every training, every attribute with its interval, how much KL "
+    "each latent carries (in nats), how contrast is spread over fine and coarse detail, and error against "
+    "KL for every training (trainings at other weights beta appear only there)."
 )
 
 
@@ -116,7 +102,7 @@ def fingerprint(tensors: Mapping[str, Tensor]) -> str:
     digest = hashlib.sha256()
     for name, tensor in sorted(tensors.items()):
         digest.update(name.encode())
-        digest.update(memoryview(tensor.detach().cpu().contiguous().flatten().numpy()))
+        digest.update(tensor.detach().cpu().contiguous().flatten().numpy().data)
     return digest.hexdigest()
 
 
@@ -176,36 +162,38 @@ def settings(
     model, per_epoch = next(iter(models.values())), len(train) // recipe.batch_size
     planned = recipe.steps or round((recipe.epochs or 0) * per_epoch)
     steps = sorted({config["training"]["steps"] for config in configs} or {planned})
-    widths = {
-        f"{one.features_name}, {one.perceptual.vgg.trunk[0].out_channels} channels where VGG-19 has 64"
-        for one in models.values()
-        if one.perceptual
-    }
     weights = [
         f"{NAMES[preset]}: " + ", ".join(f"{layer} {w:.3g}" for layer, w in one.effective_weights.items())
         for preset, one in models.items()
     ]
-    schedule = "halved every epoch" if recipe.schedule == "halve" else recipe.schedule
-    known = min(len(train), recipe.codes)
-    here = {
-        "pictures": f"{title(train)}; {title(test)}",
-        "crop": CROPS.get(train.name, "none"),
-        "pixels": f"{model.image_size} × {model.image_size}",
-        "trained parameters": f"{sum(p.numel() for p in model.parameters()):,}",
-        "loss network": "; ".join([*sorted(widths), "normalised pixels"]) if widths else "none",
-        "λ: KL + λ · mean squared feature": "; ".join(weights),
-        "batch": str(recipe.batch_size),
-        "learning rate of Adam": f"{recipe.learning_rate:g}, {schedule}",
-        "epochs": ", ".join(f"{count / per_epoch:.3g}" for count in steps),
-        "gradient steps": ", ".join(f"{count:,}" for count in steps),
-        "precision of convolutions": ", ".join(sorted({c["training"]["precision"] for c in configs})) or "–",
-        "before the loss network": "both moved by the same few pixels",
-        "the plain VAE beside it": "same network, start, rate and batches",
-        "temperature of samples": "1",
-        "attribute vectors": "means of up to 1,000 codes a side",
-        "attributes": f"{len(train.attribute_names)}, linear SVMs on standardised mu of {known:,} images",
+    vggs = [one.perceptual.vgg for one in models.values() if one.perceptual]
+    networks = {
+        f"{vgg.weights_name}, {vgg.trunk[0].out_channels} channels where VGG-19 has 64" for vgg in vggs
     }
-    return [(key, *STATED[key], here[key]) for key in STATED]
+    side, parameters = f"{model.image_size} × {model.image_size}", sum(p.numel() for p in model.parameters())
+    rate = f"{recipe.learning_rate:g}, {recipe.schedule}".replace("halve", "halved every epoch")
+    precisions = sorted({config["training"]["precision"] for config in configs})
+    svms = (
+        f"{len(train.attribute_names)}, linear SVMs on standardised mu of {min(len(train), recipe.codes):,}"
+    )
+    return [  # – is what we do not know
+        ("pictures", "CelebA, 202,599; no split named", "CelebA", f"{title(train)}; {title(test)}"),
+        ("crop", "cropped and scaled", "138 pixels, off-centre", CROPS.get(train.name, "none")),
+        ("pixels", "64 × 64", "128 × 128", side),
+        ("trained parameters", "2,312,811", "4,956,267", f"{parameters:,}"),
+        ("loss network", "VGG-19", "VGG-19 on pixels of 0 to 255", "; ".join(sorted(networks)) or "none"),
+        ("λ: KL + λ · mean squared feature", "0.25 a layer", "0.0125 a layer", "; ".join(weights)),
+        ("batch", "64", "–", str(recipe.batch_size)),
+        ("learning rate of Adam", "0.0005, halved every epoch", "halved in the loop over steps", rate),
+        ("epochs", "5", "–", ", ".join(f"{count / per_epoch:.3g}" for count in steps)),
+        ("steps", "15,825, if it trained on all", "–", ", ".join(f"{count:,}" for count in steps)),
+        ("precision of convolutions", "–", "–", ", ".join(precisions) or "–"),
+        ("before the loss network", "as they are", "as they are", "both moved by the same few pixels"),
+        ("the plain VAE", "–", "twice as wide, other rate and batch", "same network, start, rate, batches"),
+        ("temperature of samples", "–", "0.4", "1"),
+        ("attribute vectors", "means of 1,000 codes", "100 pictures, z drawn", "means of up to 1,000 codes"),
+        ("attributes", "CelebA's 40, linear SVMs on z", "–", svms),
+    ]
 
 
 def write(done: Reproduction, figures: Mapping[str, str], notes: Sequence[str] = ()) -> Path:
@@ -221,8 +209,8 @@ def results(done: Reproduction) -> dict[str, Any]:
     recipe, images = done.recipe, (done.train, done.test)
     models = {preset: recipe.model(Training(preset, recipe.seeds[0])) for preset in recipe.presets}
     found = facts(recipe, *images, models)
-    if done.inception:
-        found["SHA-256 of FID's Inception"] = done.inception
+    if isinstance(done.extractor, Inception):
+        found["SHA-256 of FID's Inception"] = done.extractor.sha256
     runs = [{"name": row.training.name, "config": row.config, "figures": row.figures} for row in done.rows]
     return without_nan(
         {
@@ -248,41 +236,22 @@ def report(
         "What was measured": ("" if of_celeba else warning) + bullets(found["facts"]),
         "Deviations: rows whose last cell differs from the first": deviations,
         "Figures beside the paper's": "\n\n".join(
-            [legend(done, of_celeba), comparison(done, found["summary"], of_celeba), *notes, BELOW]
+            [LEGEND, comparison(done, found["summary"], of_celeba), *notes, BELOW]
         ),
         "Pictures": "\n\n".join(drawings),
     }
     return page(f"Reproducing the DFC-VAE on {name}{'' if of_celeba else ' (not CelebA)'}", parts)
 
 
-def legend(done: Reproduction, of_celeba: bool) -> str:
-    """What the numbers of the table mean, and what they do not say."""
-    seeds = len(done.recipe.seeds)
-    over = f"Means over {seeds} seeds; ± is the standard deviation over the seeds"
-    over += ", whose trainings also differ in length. " if done.recipe.minutes else ". "
-    over += f"Of {seeds} seeds it is a rough figure itself. " if seeds < 5 else ""
-    if seeds == 1:
-        over = "One seed: how far another training would end from this one is not known. "
-    last, twenty = (
-        "**from the paper, on CelebA, and for orientation only**: nothing in it compares with the ",
-        "",
-    )
-    last += "other columns, which are of other pictures and other attributes"
-    if of_celeba:
-        last = "**from the paper**, not measured here, and compares as far as the deviations above allow"
-        twenty = " (CelebA has about twenty of each person, so the true intervals are wider)"
-    return LEGEND.format(over=over, tested=len(done.test), twenty=twenty, last=last)
-
-
 def comparison(done: Reproduction, summary: Mapping[str, Any], of_celeba: bool) -> str:
     """The table: a line a figure, a column a preset, the paper's numbers last."""
     presets = done.recipe.presets
-    words = {"attributes": len(done.train.attribute_names), "distance": done.distance or "FID"}
+    words = {"attributes": len(done.train.attribute_names), "distance": "FID"}
     words["latents"] = len(done.rows[0].figures["kl_per_latent"])
+    if done.extractor and not isinstance(done.extractor, Inception):
+        words["distance"] = f"Fréchet distance by {type(done.extractor).__name__}"
     lines = []
     for label, figure, times, digits in LINES:
-        if figure == "fid_mixture" and not any(figure in summary[preset] for preset in presets):
-            continue
         cells = [_cell(summary[preset].get(figure), times, digits) for preset in presets]
         said = f"{REPORTED['VAE-Z']:.2f} (its VAE-Z)" if figure == "accuracy" else "not reported"
         lines.append((label.format(**words), *cells, said))
