@@ -159,7 +159,7 @@ def test_what_a_line_can_read_is_read_and_what_it_cannot_is_not():
     assert coin["balanced"] == 0.5 and never["accuracy"] == 1 and math.isnan(never["balanced"])
     assert figures["accuracy"] == pytest.approx((1 + often + 1) / 3) and figures["balanced"] == 0.75
     assert figures["majority"] == pytest.approx((0.75 + often + 1) / 3)
-    assert (figures["learnt_from"], figures["test_images"], found.right.shape) == (400, 300, (300,))
+    assert (figures["learnt_from"], figures["test_images"], found.correct.shape) == (400, 300, (300,))
     # The difference is paired: the majority of training says "not bright", and "coin".
     gains = (test.attributes[:, 0]).double() / 3
     half = 1.968 * gains.std().item() / math.sqrt(300)  # Student's t of 299
@@ -181,7 +181,7 @@ def test_images_without_labels_or_with_others_are_refused():
     for names, labels in (((), torch.empty(0, 0)), (("a", "b", "c"), test.attributes)):
         with pytest.raises(ValueError, match=f"3 attributes in training and {len(names)} in the test"):
             measure(model, Images(test.pixels, labels, names), train, attributes=True)
-    with pytest.raises(ValueError, match="there is no training images"):
+    with pytest.raises(ValueError, match="learnt from training images"):
         measure(model, test, attributes=True)
 
 
@@ -198,7 +198,9 @@ def test_summary_is_over_the_seeds_and_over_the_images(done, results):
         values = [figures[name] for figures in of_seeds]
         assert summary[name] == {"mean": statistics.fmean(values), "sd": statistics.stdev(values)}
     assert summary["fid_prior"]["mean"] == statistics.fmean(figures["fid"]["prior"] for figures in of_seeds)
-    right = torch.stack([row.right for row in done.rows if row.training.preset == "vae-123"]).double().mean(0)
+    right = (
+        torch.stack([row.correct for row in done.rows if row.training.preset == "vae-123"]).double().mean(0)
+    )
     half = 2.0086 * right.std().item() / len(done.test) ** 0.5  # Student's t of 50
     low, high = summary["accuracy"]["interval"]
     assert summary["accuracy"]["mean"] == pytest.approx((low + high) / 2)
@@ -211,7 +213,7 @@ def test_summary_is_over_the_seeds_and_over_the_images(done, results):
 def test_one_table_with_the_papers_numbers_marked_as_such(text, results):
     table = rows(text)
     assert table[""] == ["plain VAE", "VAE-123", "the paper, on CelebA: **not comparable**"]
-    read, summary = table["attributes told rightly, mean of 20, %"], results["summary"]["pixel"]["accuracy"]
+    read, summary = table["accuracy, mean of 20 attributes, %"], results["summary"]["pixel"]["accuracy"]
     low, high = (100 * end for end in summary["interval"])
     assert read[0] == f"{100 * summary['mean']:.2f} [{low:.2f}, {high:.2f}] ± {100 * summary['sd']:.2f}"
     assert read[-1] == "86.95 (its VAE-Z)"
@@ -256,14 +258,14 @@ def test_on_celeba_the_papers_column_compares(done):
 def test_what_was_not_measured_is_said(done):
     row = done.rows[0]
     figures = {key: value for key, value in row.figures.items() if key not in ("attributes", "fid")}
-    only = [replace(row, figures=figures | {"sharpness": math.nan}, right=torch.empty(0))]
+    only = [replace(row, figures=figures | {"sharpness": math.nan}, correct=torch.empty(0))]
     recipe = replace(done.recipe, presets=("pixel",), seeds=(0,))
     alone = replace(done, rows=only, recipe=recipe, extractor=None)
     found = report.results(alone)
     json.dumps(found, allow_nan=False, default=str)
     text = report.report(alone, found, {})
     for label in (
-        "attributes told rightly, mean of 20, %",
+        "accuracy, mean of 20 attributes, %",
         "FID, samples from the prior",
         "sharpness (1: as the originals)",
     ):
@@ -346,11 +348,8 @@ def test_headings_are_named_by_the_pictures(images):
     assert report.title(replace(images, name="", split="")) == "unnamed pictures, split unknown, 40 pictures"
 
 
-def test_shipped_models_have_the_names_of_presets():
+def test_shipped_models_are_those_of_the_recipe_and_intervals_are_drawn_with_their_dots():
     assert tuple(lesson_06.shipped_models()) == Recipe.presets
-
-
-def test_intervals_are_drawn_with_their_dots():
     found = {"PSNR": ((0.1, -0.2), -0.05, 0.3)}
     shown = lesson_06.intervals(found, "dB", "A difference whose interval holds 0.")
     axis = shown.figure.axes[0]

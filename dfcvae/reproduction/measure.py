@@ -20,11 +20,11 @@ COMPONENTS = 10  # Gaussians of the mixture
 
 
 class Measured(NamedTuple):
-    """figures: numbers, lists and tables of them, ready for JSON but for NaN. right: of each test image, the
-    share of attributes read rightly, float32 (N,), empty where none were read."""
+    """figures: numbers, lists and tables of them, ready for JSON but for NaN. correct: of each test image the
+    share of attributes that is predicted correctly, float32 (N,), empty where none are predicted."""
 
     figures: dict[str, Any]
-    right: Tensor
+    correct: Tensor
 
 
 def measure(
@@ -36,35 +36,37 @@ def measure(
     at_most: int = AT_MOST,
     seed: int = 0,
 ) -> Measured:
-    """``evaluate`` on the test images, and on demand FID and the attributes.
+    """``evaluate`` on the test images, and on demand Fréchet distances and the attributes.
 
-    train: where codes are learnt from, the first ``at_most``; attributes and the samples of a mixture need
-    them. extractor: as for ``fid``; with it, figures["fid"] holds the distances. ValueError where
-    ``attributes`` are asked for without training images or scikit-learn.
+    train: images whose codes attributes and a mixture are learnt from, the first ``at_most``. extractor: as
+    for ``fid``; figures["fid"] holds the distances. ValueError where ``attributes`` or an extractor are given
+    without training images, and attributes without scikit-learn.
     """
-    if attributes and (train is None or not has_scikit_learn()):
-        missing = "training images" if train is None else "scikit-learn: pip install scikit-learn"
-        raise ValueError(f"attributes are read by linear SVMs, and there is no {missing}.")
-    figures, right = evaluate(model, test), torch.empty(0)
-    train = train[:at_most] if train is not None else None
-    codes = encode(model, train) if train is not None and (attributes or extractor is not None) else None
+    if attributes and not has_scikit_learn():
+        raise ValueError("attributes are predicted with scikit-learn: pip install scikit-learn.")
+    if train is None:
+        if attributes or extractor is not None:
+            raise ValueError(
+                "attributes and samples of a mixture are learnt from training images: give some."
+            )
+        return Measured(evaluate(model, test), torch.empty(0))
+    figures, correct, train = evaluate(model, test), torch.empty(0), train[:at_most]
+    codes = encode(model, train)
     if extractor is not None:
-        enough = codes is not None and len(codes.mu) >= COMPONENTS * model.latent_dim and has_scikit_learn()
-        priors = {"mixture": fit_prior(codes, "mixture", COMPONENTS, seed)} if codes and enough else {}
+        enough = len(codes.mu) >= COMPONENTS * model.latent_dim and has_scikit_learn()
+        priors = {"mixture": fit_prior(codes, "mixture", COMPONENTS, seed)} if enough else {}
         figures["fid"] = fid(model, test, extractor, priors, seed)
-    if attributes and codes is not None and train is not None:
-        figures["attributes"], right = attributes_read(codes.mu, train, encode(model, test).mu, test)
-    return Measured(figures, right)
+    if attributes:
+        figures["attributes"], correct = predict(codes.mu, train, encode(model, test).mu, test)
+    return Measured(figures, correct)
 
 
-def attributes_read(
-    codes: Tensor, train: Images, unseen: Tensor, test: Images
-) -> tuple[dict[str, Any], Tensor]:
+def predict(codes: Tensor, train: Images, unseen: Tensor, test: Images) -> tuple[dict[str, Any], Tensor]:
     """The paper's linear SVMs on codes (N, K) of training images, tried on codes (M, K) of test images.
 
     Returns figures (rates in [0, 1]; intervals of 95 % over the test images, as (low, high)) and of each test
-    image the share of attributes read rightly, (M,). ValueError where the images have no attributes, or
-    others.
+    image the share of attributes predicted correctly, (M,). ValueError where the images have no attributes,
+    or others.
     """
     if not train.attribute_names or train.attribute_names != test.attribute_names:
         raise ValueError(
@@ -75,20 +77,20 @@ def attributes_read(
     read, often = read_attributes(codes, train.attributes, unseen), more_frequent(train)  # (M, A), (A,)
     columns = zip(test.attribute_names, read.T, test.attributes.T, often.tolist(), strict=True)
     each = [judge(*column) for column in columns]
-    right = (read == test.attributes).float().mean(dim=1)  # (M,)
-    by_majority = majority_right(train, test)
+    correct = (read == test.attributes).float().mean(dim=1)  # (M,)
+    ahead = correct - majority_correct(train, test)
     figures = {
-        "accuracy": right.double().mean().item(),
-        "accuracy_interval": ends(right),
-        "majority": by_majority.double().mean().item(),
-        "ahead_of_majority": (right - by_majority).double().mean().item(),
-        "ahead_of_majority_interval": ends(right - by_majority),
+        "accuracy": correct.double().mean().item(),
+        "accuracy_interval": ends(correct),
+        "majority": (correct - ahead).double().mean().item(),
+        "ahead_of_majority": ahead.double().mean().item(),
+        "ahead_of_majority_interval": ends(ahead),
         "balanced": torch.tensor([one.balanced for one in each]).nanmean().item(),
         "learnt_from": len(train),
         "test_images": len(test),
         "each": [asdict(one) for one in each],
     }
-    return figures, right
+    return figures, correct
 
 
 def more_frequent(train: Images) -> Tensor:
@@ -96,8 +98,8 @@ def more_frequent(train: Images) -> Tensor:
     return train.attributes.double().mean(dim=0) > 0.5
 
 
-def majority_right(train: Images, test: Images) -> Tensor:
-    """The share of attributes that is right of each test image if the more frequent label is always told."""
+def majority_correct(train: Images, test: Images) -> Tensor:
+    """The share of correct attributes of each test image if the more frequent label is always predicted."""
     return (test.attributes == more_frequent(train)).float().mean(dim=1)  # (M, A) -> (M,)
 
 

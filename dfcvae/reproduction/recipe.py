@@ -22,7 +22,7 @@ from dfcvae.device import pick_device
 from dfcvae.dfc import DFCVAE, PRESETS
 from dfcvae.evaluation import rate_distortion
 from dfcvae.fast import accelerate
-from dfcvae.reproduction.measure import AT_MOST, ends, has_scikit_learn, majority_right, measure
+from dfcvae.reproduction.measure import AT_MOST, ends, has_scikit_learn, majority_correct, measure
 from dfcvae.runs import load_run, read_config
 from dfcvae.training import Run, train
 from dfcvae.vae import VAE
@@ -148,7 +148,7 @@ class Row:
     training: Training
     config: dict[str, Any]
     figures: dict[str, Any]
-    right: Tensor
+    correct: Tensor
 
 
 @dataclass(frozen=True)
@@ -172,10 +172,10 @@ class Reproduction:
         if "attributes" in first:
             for name in ("accuracy", "majority", "ahead_of_majority", "balanced"):
                 found[name] = _over_seeds([row.figures["attributes"][name] for row in rows])
-            right = torch.stack([row.right.double() for row in rows]).mean(0)  # (seeds, N) -> (N,)
-            by_majority = majority_right(self.train[: self.recipe.codes], self.test)  # (N,)
-            found["accuracy"]["interval"] = ends(right)
-            found["ahead_of_majority"]["interval"] = ends(right - by_majority)
+            correct = torch.stack([row.correct.double() for row in rows]).mean(0)  # (seeds, N) -> (N,)
+            ahead = correct - majority_correct(self.train[: self.recipe.codes], self.test)
+            found["accuracy"]["interval"] = ends(correct)
+            found["ahead_of_majority"]["interval"] = ends(ahead)
         return found
 
     def curve(self) -> list[dict[str, Any]]:
@@ -193,14 +193,14 @@ def reproduce(recipe: Recipe, extractor: nn.Module | None = None, progress: bool
     images, validation, test = (recipe.load(split) for split in ("train", "validation", "test"))
     labelled = bool(images.attribute_names)
     if labelled and not has_scikit_learn():
-        raise ValueError("the attributes are read with scikit-learn: pip install scikit-learn.")
+        raise ValueError("attributes are predicted with scikit-learn: pip install scikit-learn.")
     rows = []
     for training in recipe.trainings():
         print(f"{training.name}: training", flush=True)
         run = recipe.train(training, images, validation, progress=progress)
         print(f"{training.name}: measuring on {len(test):,} images", flush=True)
         found = measure(run.model, test, images, labelled, extractor, recipe.codes, training.seed)
-        rows.append(Row(training, run.config, found.figures, found.right))
+        rows.append(Row(training, run.config, found.figures, found.correct))
     return Reproduction(recipe, images, test, rows, extractor)
 
 

@@ -40,8 +40,8 @@ CROPS = {
 PACKAGES = ("torchvision", "torchmetrics", "scikit-learn", "scipy", "numpy")
 # Label, figure of ``Reproduction.summary``, factor, digits.
 LINES = (
-    ("attributes told rightly, mean of {attributes}, %", "accuracy", 100, 2),
-    ("always the more frequent label (majority baseline), %", "majority", 100, 2),
+    ("accuracy, mean of {attributes} attributes, %", "accuracy", 100, 2),
+    ("accuracy of the more frequent label (majority baseline), %", "majority", 100, 2),
     ("ahead of the majority, points", "ahead_of_majority", 100, 2),
     ("balanced accuracy, % (guessing has 50)", "balanced", 100, 2),
     ("PSNR, dB", "psnr", 1, 2),
