@@ -16,8 +16,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-import dfcvae
-from dfcvae.datasets import Images
+from dfcvae.datasets import Images, load
 from dfcvae.device import pick_device
 from dfcvae.dfc import DFCVAE, PRESETS
 from dfcvae.evaluation import rate_distortion
@@ -98,7 +97,7 @@ class Recipe:
     def load(self, split: str) -> Images:
         """The pictures of a split, as many as the recipe says."""
         n = self.pictures if split == "train" else self.tested
-        return dfcvae.load(self.data, split, size=self.size, root=self.root, n=n)
+        return load(self.data, split, size=self.size, root=self.root, n=n)
 
     def model(self, training: Training) -> DFCVAE:
         """Untrained; all presets of one seed start from the same weights."""

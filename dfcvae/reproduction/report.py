@@ -19,7 +19,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-import dfcvae
 from dfcvae.datasets import Images
 from dfcvae.device import describe, pick_device
 from dfcvae.dfc import DFCVAE
@@ -28,6 +27,7 @@ from dfcvae.files import write_whole
 from dfcvae.photos import celeba, lfw
 from dfcvae.reproduction.measure import without_nan
 from dfcvae.reproduction.recipe import NAMES, Recipe, Reproduction, Training
+from dfcvae.version import __version__
 
 # Mean accuracy over the 40 attributes of CelebA, percent: figures of the paper's table, none of ours.
 REPORTED = {"FaceTracer": 81.13, "PANDA-w": 79.85, "PANDA-l": 85.42, "LNets+ANet": 87.30, "VAE-Z": 86.95}
@@ -108,7 +108,7 @@ def fingerprint(tensors: Mapping[str, Tensor]) -> str:
 
 def commit() -> str:
     """The commit of the checkout that the package runs from, "-dirty" where it was changed since."""
-    folder = Path(dfcvae.__file__).resolve().parents[1]
+    folder = Path(__file__).resolve().parents[2]
     command = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--exclude=*"]
     try:
         if (folder / ".git").exists():  # and not a checkout around an environment with an installed package
@@ -127,7 +127,7 @@ def facts(recipe: Recipe, train: Images, test: Images, models: Mapping[str, DFCV
             which = f"{vgg.weights_name} ({', '.join(vgg.layers)}), SHA-256 of its tensors "
             networks[f"Loss network of {NAMES[preset]}"] = which + fingerprint(dict(vgg.named_buffers()))
     packages = {found.name: found.version for found in importlib.metadata.distributions()}
-    versions = {"dfcvae": dfcvae.__version__, "Python": platform.python_version()}
+    versions = {"dfcvae": __version__, "Python": platform.python_version()}
     versions["torch"] = torch.__version__  # with the CUDA that it was built for
     versions |= {name: packages.get(name, "not installed") for name in PACKAGES}
     return {
