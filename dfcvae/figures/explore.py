@@ -11,7 +11,7 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
@@ -19,7 +19,6 @@ from torch import Tensor
 
 from dfcvae.figures import show
 from dfcvae.figures.png import enlarged, png_bytes
-from dfcvae.vae import VAE
 
 if TYPE_CHECKING:
     import ipywidgets
@@ -42,9 +41,12 @@ class State:
 
 @dataclass(frozen=True, eq=False)
 class Space:
-    """A model, codes mu (N, latent_dim) to start from, and attribute vectors (A, latent_dim) by name."""
+    """A model, codes mu (N, latent_dim) to start from, and attribute vectors (A, latent_dim) by name.
 
-    model: VAE
+    model: a VAE, or whatever has parameters and decodes z (N, latent_dim) into pictures (N, 3, S, S).
+    """
+
+    model: Any
     mu: Tensor
     vectors: Tensor
     names: Sequence[str]
