@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dfcvae import VGGFeatures, faces
-from dfcvae.course.distortions import blur, noisy, shift
+from dfcvae.course.lesson_00 import blur, noisy, shift
 from dfcvae.figures.show import COLOURS, DASHES, GREY, POINTS, SERIES, Shown, plot
 
 LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
