@@ -57,9 +57,8 @@ class DFCVAE(BaseVAE):
     legacy_loss: compute the original's loss, faults included, on legacy_features, the ``.features`` of a
     vgg19_bn; torchvision's, downloaded, unless given.
 
-    A state dict of the original loads with ``load_state_dict``, its VGG dropped. In a checkpoint of its
-    trainer "model." stands before every key; remove that first (``str.removeprefix``).
-    Raises ValueError for channels, sizes or ranges that do not fit.
+    A state dict of the original loads with ``load_state_dict``, its VGG dropped; in its trainer's checkpoints
+    "model." stands before every key. Raises ValueError for channels, sizes or ranges that do not fit.
     """
 
     def __init__(
@@ -93,12 +92,13 @@ class DFCVAE(BaseVAE):
         # The original wrote 512 x 2 x 2 into its decoder: one size, one depth and one width could run.
         self.grid = image_size // step  # side of the last feature maps
         flat, width = self.hidden_dims[-1] * self.grid**2, self.hidden_dims[0]
-        down, up = (in_channels, *self.hidden_dims), self.hidden_dims[::-1]
-        self.encoder = nn.Sequential(*[_halving(*pair) for pair in pairwise(down)])
+        down, up = (in_channels, *self.hidden_dims), (*self.hidden_dims[::-1], width)
+        self.encoder = nn.Sequential(*[_level(nn.Conv2d(*pair, 3, 2, 1)) for pair in pairwise(down)])
         self.fc_mu, self.fc_var = nn.Linear(flat, latent_dim), nn.Linear(flat, latent_dim)
         self.decoder_input = nn.Linear(latent_dim, flat)
-        self.decoder = nn.Sequential(*[_doubling(*pair) for pair in pairwise(up)])
-        self.final_layer = _doubling(width, width).extend([nn.Conv2d(width, in_channels, 3, 1, 1), nn.Tanh()])
+        *levels, last = [_level(nn.ConvTranspose2d(*pair, 3, 2, 1, 1)) for pair in pairwise(up)]
+        self.decoder = nn.Sequential(*levels)
+        self.final_layer = last.extend([nn.Conv2d(width, in_channels, 3, 1, 1), nn.Tanh()])
         self.feature_network: nn.Module
         if legacy_loss:
             self.feature_network = _LegacyFeatures(legacy_features)
@@ -194,13 +194,8 @@ def _pass_over_vgg(model: DFCVAE, keys: Any) -> None:
     keys.unexpected_keys[:] = [key for key in keys.unexpected_keys if "feature_network." not in key]
 
 
-def _halving(c_in: int, c_out: int) -> nn.Sequential:
-    return nn.Sequential(nn.Conv2d(c_in, c_out, 3, 2, 1), nn.BatchNorm2d(c_out), nn.LeakyReLU())
-
-
-def _doubling(c_in: int, c_out: int) -> nn.Sequential:
-    conv = nn.ConvTranspose2d(c_in, c_out, 3, 2, 1, output_padding=1)
-    return nn.Sequential(conv, nn.BatchNorm2d(c_out), nn.LeakyReLU())
+def _level(conv: nn.Conv2d | nn.ConvTranspose2d) -> nn.Sequential:
+    return nn.Sequential(conv, nn.BatchNorm2d(conv.out_channels), nn.LeakyReLU())
 
 
 class _LegacyFeatures(nn.Module):

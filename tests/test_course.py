@@ -1,4 +1,4 @@
-"""What every notebook imports: figures, the set-up cell, profiles."""
+"""What the notebooks import: figures, the set-up cell, profiles, the comparison of the two models."""
 
 import io
 
@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 
 from dfcvae import faces
+from dfcvae.course.compare import COMPARED, compare, steps_for
 from dfcvae.course.profiles import profile
 from dfcvae.course.setup import start
 from dfcvae.figures import show
@@ -87,6 +88,14 @@ def test_start_says_where_and_with_what(monkeypatch, capsys, variable, place):
     assert torch.__version__ in printed and here.loss_network in printed
 
 
+def test_start_keeps_to_the_containers_share(monkeypatch):
+    threads = torch.get_num_threads()
+    monkeypatch.setattr("joblib.cpu_count", lambda: 1)
+    start()
+    assert torch.get_num_threads() == 1
+    torch.set_num_threads(threads)
+
+
 def test_start_says_what_to_install(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(ModuleNotFoundError, match=r'pip install -e "\.\[lab\]"'):
@@ -101,3 +110,12 @@ def test_a_profile_comes_from_its_name_the_environment_or_the_machine(monkeypatc
         assert profile().name == name
     with pytest.raises(ValueError, match="unknown profile 'large'.*smoke, cpu, gpu"):
         profile("large")
+
+
+def test_both_models_of_the_comparison_start_alike_and_keep_their_steps(images, vgg_file, tmp_path):
+    settings = {"features": vgg_file, "batch_size": 8, "progress": False}
+    runs = compare(images, images, tmp_path, steps=2, learning_rate=1e-12, **settings)
+    assert list(runs) == list(COMPARED) and (tmp_path / "comparison.png").is_file()
+    for plain, dfc in zip(*(run.model.parameters() for run in runs.values()), strict=True):
+        torch.testing.assert_close(plain, dfc)
+    assert steps_for(9.0, images, out=tmp_path, **settings) == 2
