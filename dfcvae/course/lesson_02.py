@@ -1,5 +1,5 @@
-"""Notebook 02: what a layer sees. Its receptive field, its maps, the patches that it answers to, and a picture
-made again from nothing but its features.
+"""Notebook 02: what a layer sees. Its receptive field and its maps, the patches it answers to, and a picture
+made again from its features alone.
 
 Inversion: Mahendran and Vedaldi, "Understanding Deep Image Representations by Inverting Them",
 arXiv 1412.0035. Here by L-BFGS on the pixels, with total variation as the only prior.
