@@ -290,9 +290,9 @@ def _loop(
             f"{str(folder.path)!r} holds a run of {first} steps, asked for were {steps}: "
             "ask for at least as many, or give another folder to start anew."
         )
-    folder.write_config(config)
     if first == steps:
         return
+    folder.write_config(config)
     folder.drop_metrics_after(first)
     trainer.model.train()
     start, saved = time.perf_counter() - seconds, time.perf_counter()
@@ -404,8 +404,8 @@ def steps_in(
 def _telling_memory(batch_size: int) -> Iterator[None]:
     try:
         yield
-    except torch.OutOfMemoryError:
-        raise torch.OutOfMemoryError(
+    except torch.cuda.OutOfMemoryError:  # torch.OutOfMemoryError since torch 2.5
+        raise torch.cuda.OutOfMemoryError(
             f"out of memory at batch_size {batch_size}: give a smaller batch size, and another folder."
         ) from None
 
