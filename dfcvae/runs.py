@@ -22,12 +22,12 @@ from typing import Any
 
 import torch
 
-import dfcvae
 from dfcvae import device as devices
 from dfcvae.datasets import Images
 from dfcvae.dfc import DFCVAE
 from dfcvae.files import checksum, could_not_write, flush, is_state_dict, load_checked, torn, write_whole
 from dfcvae.vae import VAE
+from dfcvae.version import __version__
 
 # What two calls on one folder may differ in.
 MAY_CHANGE = {"steps", "epochs", "minutes", "precision", "preview_every", "log_every"}
@@ -191,7 +191,7 @@ def describe_run(
     some = images.pixels[torch.linspace(0, len(images) - 1, 64).long()]  # enough to tell two sets apart
     data = {"name": images.name, "split": images.split, "images": len(images), "size": model.image_size}
     data["checksum"] = checksum(some)
-    machine = {"device": devices.describe(device), "torch": torch.__version__, "dfcvae": dfcvae.__version__}
+    machine = {"device": devices.describe(device), "torch": torch.__version__, "dfcvae": __version__}
     return {"model": described, "data": data, "training": training, "machines": [machine]}
 
 

@@ -8,7 +8,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_hook
 
-from dfcvae import DFCVAE, PerceptualLoss, VGGFeatures, vgg
+from dfcvae import DFCVAE, PerceptualLoss, VGGFeatures, vgg, weights
 from dfcvae.device import pick_precision
 from dfcvae.fast import FoldedUpsampleConv2d, OnePassLoss, accelerate
 from dfcvae.training import Settings, Trainer
@@ -154,7 +154,7 @@ def test_an_accelerated_model_trains_alike(build, images, preset):
 
 
 def test_trained_weights_of_before_load_into_both_and_give_the_same_pictures():
-    state = load_file(vgg.MINI_FILE.with_name("plain.safetensors"))
+    state = load_file(weights.MINI_FILE.with_name("plain.safetensors"))
     x, pictures = torch.rand(2, 3, 64, 64), []
     for model in (DFCVAE("pixel"), accelerate(DFCVAE("pixel"))):
         model.load_state_dict(state)

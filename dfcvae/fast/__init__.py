@@ -32,7 +32,5 @@ def accelerate(model: DFCVAE, compile: bool = False) -> DFCVAE:
     if type(model.perceptual) is PerceptualLoss:
         model.perceptual = OnePassLoss(model.perceptual)
     if compile:
-        # Pictures keep the layout that they have: moved to channels last by the compiler, the gradient of the
-        # replicated border does not lie as it takes for granted, and it stops (seen with torch 2.15).
-        model.compile(options={"layout_optimization": False}, dynamic=False)
+        model.compile(dynamic=False)
     return model
