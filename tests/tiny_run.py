@@ -1,10 +1,11 @@
 """A training of a second, for tests that end it in the middle: ``python tests/tiny_run.py OUT``."""
 
+import itertools
 import random
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
@@ -23,17 +24,27 @@ def images() -> Images:
     return Images((smooth * 255).byte(), name="noise", split="train")
 
 
-def model(seed: int = 1) -> DFCVAE:
+def tiny_model(seed: int = 1) -> DFCVAE:
     torch.manual_seed(seed)
     return DFCVAE("pixel", image_size=32, latent_dim=5, channels=(4, 6))
 
 
-def go_on(out: Path, seed: int = 1, **options) -> Run:
+def go_on(out: Path, seed: int = 1, model: DFCVAE | None = None, **options) -> Run:
     """Begin or go on; every step has a line, so that what was lost can be counted."""
     torch.set_num_threads(1)
     settings = {"steps": STEPS, "preview_every": EVERY, "log_every": 1, "batch_size": 8, "precision": "fp32"}
-    chosen = options.pop("model", None) or model(seed)
+    chosen = tiny_model(seed) if model is None else model
     return train(chosen, images(), out, progress=False, device="cpu", **(settings | options))
+
+
+def in_step(model: DFCVAE, number: int, act: Callable) -> DFCVAE:
+    """The model, which does something in the middle of a training step, counted from 1 for this call.
+
+    What ``act`` returns, if anything, takes the place of the model's output.
+    """
+    steps = itertools.count(1)
+    model.register_forward_hook(lambda *_: act() if model.training and next(steps) == number else None)
+    return model
 
 
 def figures(out: Path) -> list[dict[str, float]]:
