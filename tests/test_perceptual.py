@@ -111,7 +111,8 @@ def scaled(vgg_tensors, tmp_path):
 
     def build(*scales: float) -> VGGFeatures:
         tensors, before = vgg_tensors(), 1.0
-        for index, scale in zip((0, 2, 5, 7, 10), (scales[0],) * 2 + (scales[1],) * 2 + (scales[2],), strict=True):
+        for index, block in {0: 0, 2: 0, 5: 1, 7: 1, 10: 2}.items():
+            scale = scales[block]
             tensors[f"features.{index}.weight"] *= scale / before
             tensors[f"features.{index}.bias"] *= scale
             before = scale
@@ -126,9 +127,10 @@ def test_weights_convert_exactly_between_networks_that_differ_by_a_scalar_a_laye
     """Powers of two change no rounding, so equal means equal to the last bit."""
     other, by_layer = scaled(*scales), dict(zip(LAYERS, scales, strict=True))
     weights = {"relu1_1": 2.0, "relu2_1": 0.5, "relu3_1": 7.0}
+    expected = PerceptualLoss(vgg, layer_weights=weights).per_layer(*pair)
     converted = PerceptualLoss(other, layer_weights=convert_weights(weights, by_layer)).per_layer(*pair)
     exact = {"rtol": 0, "atol": 0} if scales[0] == 4 else {}
-    torch.testing.assert_close(converted, PerceptualLoss(vgg, layer_weights=weights).per_layer(*pair), **exact)
+    torch.testing.assert_close(converted, expected, **exact)
 
 
 def test_calibration_puts_two_drawn_faces_at_distance_one_whatever_the_scale(vgg, scaled, pair):

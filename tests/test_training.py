@@ -176,7 +176,7 @@ def test_minutes_become_steps_that_are_stored_and_not_timed_again(build, images,
         ({"images": Images(torch.zeros(9, 3, 64, 64, dtype=torch.uint8))}, "64 pixels wide, the model 32"),
     ],
 )
-def test_settings_that_do_not_fit_are_refused_before_a_folder_is_made(build, images, tmp_path, settings, words):
+def test_settings_that_do_not_fit_are_refused(build, images, tmp_path, settings, words):
     chosen = {"images": images, "steps": 2, "out": tmp_path / "run"} | QUICK | settings
     with pytest.raises(ValueError, match=words):
         train(build(), **chosen)
@@ -205,7 +205,7 @@ def test_settings_that_do_not_fit_are_refused_before_a_folder_is_made(build, ima
         ({"layer_weights": {"relu1_1": 3.0}}, {}, "layer_weights = "),
     ],
 )
-def test_other_settings_are_refused_with_the_difference_named(begun, build, images, tmp_path, model, settings, words):
+def test_other_settings_are_refused(begun, build, images, tmp_path, model, settings, words):
     shutil.copytree(begun, tmp_path / "run")
     options = QUICK | {"images": slice(None), "steps": 2, "schedule": "constant"} | settings
     chosen = images[options.pop("images")]
@@ -338,9 +338,9 @@ def test_every_line_of_the_metrics_has_the_keys_of_the_design(build, images, oth
 
 
 def test_lines_are_means_over_the_steps_since_the_line_before(build, images, tmp_path):
+    options = {"steps": 7, "preview_every": 7} | QUICK
     by_step, by_line = (
-        train(build("vae-123"), images, tmp_path / str(every), steps=7, log_every=every, preview_every=7, **QUICK)
-        for every in (1, 3)
+        train(build("vae-123"), images, tmp_path / str(every), log_every=every, **options) for every in (1, 3)
     )
     assert [line["step"] for line in by_line.metrics] == [1, 3, 6, 7]
     for line, (first, last) in zip(by_line.metrics, [(0, 1), (1, 3), (3, 6), (6, 7)], strict=True):
@@ -395,7 +395,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_spoils_no_checkpoint(build,
     """At step 6; a checkpoint is due at 8, a line only at 10."""
     model = build()
     in_step(model, 6, lambda: model(torch.rand(8, 3, 32, 32))._replace(mu=torch.full((8, 5), value)))
-    with pytest.raises(FloatingPointError, match="NaN or infinite by step 8: lower the learning rate .0.0005."):
+    with pytest.raises(FloatingPointError, match="NaN or infinite by step 8: lower the .* .0.0005."):
         train(model, images, tmp_path, steps=20, preview_every=4, log_every=10, **QUICK)
     state = RunFolder(tmp_path).checkpoint()
     assert state["step"] == 4 and all(tensor.isfinite().all() for tensor in state["model"].values())
@@ -430,7 +430,7 @@ def test_full_memory_names_the_batch_size(build, images, tmp_path):
 
     for number, length in enumerate(({"steps": 4}, {"minutes": 1})):
         model, out = in_step(build(), 1, full), tmp_path / str(number)
-        with pytest.raises(torch.cuda.OutOfMemoryError, match="out of memory at batch_size 8: give a smaller one"):
+        with pytest.raises(torch.cuda.OutOfMemoryError, match="at batch_size 8: give a smaller one"):
             train(model, images, out, **length, **QUICK)
         assert not (out / "checkpoint.pt").exists(), "another batch size would be refused"
 
@@ -452,7 +452,7 @@ def test_what_a_trainer_holds_goes_with_its_last_name(trainer):
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library")
-def test_freed_memory_is_kept_within_a_training_and_given_back_at_its_end(build, images, tmp_path, monkeypatch):
+def test_freed_memory_is_kept_until_the_end_of_a_training(build, images, tmp_path, monkeypatch):
     asked = []
 
     class Library:
