@@ -2,6 +2,7 @@
 
 import ctypes
 import gc
+import itertools
 import json
 import math
 import platform
@@ -25,6 +26,7 @@ from dfcvae.training import SCHEDULES, Settings, Trainer, rate_at, steps_in
 
 CPU = torch.device("cpu")
 REQUIRED = {"step", "epoch", "images", "seconds", "images_per_second", "loss", "kl", "reconstruction"}
+WIDE = Images(torch.zeros(9, 3, 64, 64, dtype=torch.uint8))
 QUICK = {"batch_size": 8, "progress": False, "device": "cpu"}
 
 
@@ -117,13 +119,7 @@ def test_adam_gets_that_rate_at_each_step(build, images, tmp_path, schedule):
         handle.remove()
     assert used == [rate_at(i, 10, 5, 2e-3, schedule) for i in range(10)]
     assert [line["learning_rate"] for line in run.metrics] == used
-
-
-@pytest.mark.parametrize(("length", "steps"), [({"steps": 3}, 3), ({"epochs": 2}, 10), ({"epochs": 0.5}, 2)])
-def test_length_in_steps_or_epochs(build, images, tmp_path, length, steps):
-    run = train(build(), images, tmp_path, **length, **QUICK)
-    assert RunFolder(tmp_path).checkpoint()["step"] == run.metrics[-1]["step"] == steps
-    assert run.config["training"]["steps"] == steps
+    assert train(build(), images, tmp_path / "half", epochs=0.5, **QUICK).config["training"]["steps"] == 2
 
 
 @pytest.fixture
@@ -151,7 +147,8 @@ def test_minutes_become_steps_that_are_stored_and_not_timed_again(build, images,
     options = {"minutes": 0.1, "preview_every": 4, **QUICK}
     with pytest.raises(ZeroDivisionError):
         train(in_step(clock.watch(build()), 12 + 7, lambda: 1 // 0), images, tmp_path, **options)
-    assert read_config(tmp_path)["training"] | {"minutes": 0.1, "steps": 12} == read_config(tmp_path)["training"]
+    training = read_config(tmp_path)["training"]
+    assert (training["minutes"], training["steps"]) == (0.1, 12)
     clock.steps = 0
     assert train(clock.watch(build()), images, tmp_path, **options).metrics[-1]["step"] == 12
     assert clock.steps == 8
@@ -172,8 +169,8 @@ def test_minutes_become_steps_that_are_stored_and_not_timed_again(build, images,
         ({"precision": "fp8"}, "unknown precision 'fp8'"),
         ({"device": "abacus"}, "device 'abacus' cannot be used"),
         ({"log_every": 0}, "expected 1 or more"),
-        ({"validation": Images(torch.zeros(9, 3, 64, 64, dtype=torch.uint8))}, "64 pixels wide, the model 32"),
-        ({"images": Images(torch.zeros(9, 3, 64, 64, dtype=torch.uint8))}, "64 pixels wide, the model 32"),
+        ({"validation": WIDE}, "the images are 64 pixels wide, the model 32"),
+        ({"images": WIDE}, "the images are 64 pixels wide, the model 32"),
     ],
 )
 def test_settings_that_do_not_fit_are_refused(build, images, tmp_path, settings, words):
@@ -325,16 +322,14 @@ def test_a_run_folder_holds_what_the_design_says(build, images, others, tmp_path
     torch.testing.assert_close(loaded.generate(x), run.model.generate(x))
 
 
-@pytest.mark.parametrize("validated", [False, True])
-def test_every_line_of_the_metrics_has_the_keys_of_the_design(build, images, others, tmp_path, validated):
-    train(build(), images, tmp_path, steps=7, log_every=2, validation=others if validated else None, **QUICK)
+def test_every_line_of_the_metrics_has_the_keys_of_the_design(build, images, tmp_path):
+    train(build(), images, tmp_path, steps=7, log_every=2, **QUICK)
     lines = [json.loads(text) for text in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     for line in lines:
-        assert line.keys() >= REQUIRED, f"a line without {REQUIRED - line.keys()}"
+        assert line.keys() >= REQUIRED and "validation_loss" not in line, line
         assert line["images"] == 8 * line["step"] and line["epoch"] == line["step"] / 5
     steps = [line["step"] for line in lines]
     assert steps == sorted(set(steps)) and {1, 2, 4, 6, 7} <= set(steps)
-    assert ("validation_loss" in lines[-1]) == validated
 
 
 def test_lines_are_means_over_the_steps_since_the_line_before(build, images, tmp_path):
@@ -403,13 +398,8 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_spoils_no_checkpoint(build,
 
 def test_weights_that_are_not_finite_are_not_saved(build, images, tmp_path):
     """The loss of a step is that of the weights before it: step 4 breaks them, its loss is sound."""
-    model, steps = build(), []
-
-    def spoil(*_):
-        steps.append(1)
-        if len(steps) == 4:
-            model.to_mu.weight.data[0, 0] = math.nan
-
+    model, steps = build(), itertools.count(1)
+    spoil = lambda *_: next(steps) == 4 and model.to_mu.weight.data.fill_(math.nan)  # noqa: E731
     handle = register_optimizer_step_post_hook(spoil)
     try:
         with pytest.raises(FloatingPointError, match="to_mu.weight is NaN or infinite by step 4"):
@@ -417,11 +407,6 @@ def test_weights_that_are_not_finite_are_not_saved(build, images, tmp_path):
     finally:
         handle.remove()
     assert RunFolder(tmp_path).checkpoint()["step"] == 2
-
-
-def test_a_learning_rate_far_too_high_is_named(build, images, tmp_path):
-    with pytest.raises(FloatingPointError, match="lower the learning rate .1e.20"):
-        train(build(), images, tmp_path, steps=200, preview_every=100, learning_rate=1e20, **QUICK)
 
 
 def test_full_memory_names_the_batch_size(build, images, tmp_path):
@@ -444,11 +429,10 @@ def test_what_a_trainer_holds_goes_with_its_last_name(trainer):
     chosen.step(0)
     still_there = weakref.ref(chosen)
     gc.disable()
-    try:
-        del chosen
-        assert still_there() is None
-    finally:
-        gc.enable()
+    del chosen
+    gone = still_there() is None
+    gc.enable()
+    assert gone
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library")
