@@ -25,7 +25,7 @@ from dfcvae.training import Settings, Trainer, rate_at
 
 
 class Loss(nn.Module):
-    """Model and loss in one forward pass: DistributedDataParallel joins the gradients of what it has called."""
+    """Model and loss in one forward pass: DistributedDataParallel joins the gradients of what it calls."""
 
     def __init__(self, trainer: Trainer) -> None:
         super().__init__()
@@ -70,7 +70,7 @@ def main() -> None:
     settings = Settings(batch_size=args.batch_size, seed=args.seed, precision=args.precision)
     trainer = Trainer(model.train(), images, settings, device)  # it gives each step's images, noise and shift
     steps = max(1, round(args.epochs * trainer.per_epoch))
-    # Buffers are not sent around: the loss network's never change, and SyncBatchNorm's are alike by themselves.
+    # Buffers are not sent around: the loss network's never change, SyncBatchNorm's are alike by themselves.
     together = nn.parallel.DistributedDataParallel(Loss(trainer), broadcast_buffers=False)
     mine = slice(rank, None, ranks)  # of the images of each step
     for step in range(steps):
