@@ -10,7 +10,6 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -90,19 +89,11 @@ def test_the_first_step_and_then_the_clock_save_too(whole, tmp_path, monkeypatch
         assert same_ends(whole, tmp_path / str(number))
 
 
-def check_kills(told: Iterable[dict]) -> None:
-    for kill in told:
+@pytest.mark.parametrize("count", [1, pytest.param(8, marks=pytest.mark.slow)])
+def test_a_killed_run_ends_like_one_that_nobody_killed(tmp_path, count):
+    """The first is killed late in its life; benchmarks/kills.py kills a hundred."""
+    for kill in tiny_run.kills(count, tmp_path):
         assert kill["same"] and kill["done"] - kill["saved"] <= tiny_run.EVERY, kill
-
-
-def test_a_killed_run_ends_like_one_that_nobody_killed(tmp_path):
-    check_kills(tiny_run.kills(1, tmp_path))  # late in its life
-
-
-@pytest.mark.slow
-def test_runs_killed_at_random_moments_end_like_one_that_nobody_killed(tmp_path):
-    """benchmarks/kills.py does it a hundred times."""
-    check_kills(tiny_run.kills(8, tmp_path))
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="a process is forked for each power cut")
@@ -154,14 +145,10 @@ def test_a_torn_checkpoint_is_told_and_the_one_before_it_goes_on(whole, tmp_path
     assert kept["step"] == 4, "the torn one has been kept as the one before"
     go_on(tmp_path, seed=99, **SHORT)
     assert same_runs(whole, tmp_path)
-
-
-def test_both_torn_is_an_error(tmp_path):
-    go_on(tmp_path, steps=8)
-    for name in ("checkpoint.pt", "checkpoint.previous.pt"):
-        (tmp_path / name).write_bytes((tmp_path / name).read_bytes()[:-500])
+    for path in last, before:
+        path.write_bytes(good[:-500])
     with pytest.raises(ValueError, match="checkpoint.pt' is no checkpoint of a training"):
-        go_on(tmp_path, steps=8)
+        go_on(tmp_path, **SHORT)
 
 
 def test_a_checkpoint_that_does_not_come_back_takes_no_good_ones_place(tmp_path, monkeypatch):
@@ -307,22 +294,3 @@ def test_two_trainings_in_one_folder_are_refused_and_a_lock_goes_with_its_proces
     assert str(tmp_path) in str(told.value) and read_config(tmp_path)["training"]["steps"] == 2
     go_on(tmp_path, steps=4, schedule="constant")
     assert saved(tmp_path) == 4 and len(read_metrics(tmp_path)) == 4
-
-
-# --- memory
-
-
-def resident() -> float:
-    """MiB of this process in memory."""
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads Linux's own account of memory")
-def test_a_thousand_steps_take_no_more_memory(tmp_path):
-    """benchmarks/memory.py does it with the network of the course."""
-    found, model = [], tiny_model()
-    model.register_forward_hook(lambda *_: found.append(resident()))
-    go_on(tmp_path, model=model, steps=1000, preview_every=100, log_every=10)
-    assert max(found[-100:]) - max(found[200:300]) < 8, "MiB more after 700 steps"
