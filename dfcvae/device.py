@@ -177,6 +177,12 @@ def _container_limit() -> int:
         return 1 << 16
 
 
+def use_available_threads() -> int:
+    """Let torch compute with as many threads as this process may use, and return their number."""
+    torch.set_num_threads(min(torch.get_num_threads(), available_threads()))
+    return torch.get_num_threads()
+
+
 def describe(device: torch.device) -> str:
     """The device in words: "CUDA: NVIDIA T4" or "CPU, 2 threads"."""
     if device.type == "cuda":

@@ -1,1 +1,5 @@
-"""The same numbers in less time: put around a model, visibly."""
+"""Faster ways to the same numbers, put around a model."""
+
+
+def accelerate(model, compile: bool = False):
+    return model
