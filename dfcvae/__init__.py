@@ -6,7 +6,7 @@ dfc and training (04), latent (05), evaluation (06).
 
 __version__ = "0.1.0"
 
-from dfcvae import faces
+from dfcvae import faces, moved  # noqa: F401 (moved: the names of 0.1 can still be imported)
 from dfcvae.checkpoint import load_run
 from dfcvae.datasets import Images, load
 from dfcvae.dfc import DFCVAE, PRESETS
