@@ -15,9 +15,9 @@ from tiny_run import go_on, same
 
 from dfcvae.checkpoint import CHECKPOINT, PREVIOUS, read_checkpoint
 from dfcvae.cli import main
-from fuzzing.mutate import damaged
-from fuzzing.weights import Trap
-from fuzzing.worker import Case
+from fuzz.mutate import damaged
+from fuzz.weights import Trap
+from fuzz.worker import Case
 
 FILES: dict[str, bytes] = {}
 STATES: dict[str, dict] = {}

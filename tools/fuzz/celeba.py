@@ -16,8 +16,8 @@ from PIL import Image
 from dfcvae import load
 from dfcvae.cli import main
 from dfcvae.photos.celeba import _rows
-from fuzzing.mutate import PAGE, damaged
-from fuzzing.worker import Case
+from fuzz.mutate import PAGE, damaged
+from fuzz.worker import Case
 
 SIZE = 16
 NAMES = [f"{i:06d}.jpg" for i in range(1, 10)]

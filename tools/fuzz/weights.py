@@ -18,8 +18,8 @@ from dfcvae import VGGFeatures
 from dfcvae.cli import errors as telling
 from dfcvae.files import checksum_of_all
 from dfcvae.vgg import build_layers, layer_names
-from fuzzing.mutate import damaged
-from fuzzing.worker import Case
+from fuzz.mutate import damaged
+from fuzz.worker import Case
 
 LAYERS = ("relu1_1", "relu2_1", "relu3_1")
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

@@ -12,9 +12,9 @@ from PIL import Image
 from dfcvae import load
 from dfcvae.checkpoint import CONFIG, METRICS
 from dfcvae.cli import main
-from fuzzing import checkpoints
-from fuzzing.mutate import PAGE, damaged
-from fuzzing.worker import Case
+from fuzz import checkpoints
+from fuzz.mutate import PAGE, damaged
+from fuzz.worker import Case
 
 ODD = (
     None, True, False, -1, 0, 1, 2, 7, 31, 33, 128, 10**6, 10**30, -(10**30), 1e308, 0.5, float("nan"),
