@@ -48,7 +48,6 @@ PARTS = {  # where modules are now: the old names
     "reproduction.report": "report",
     "runs": "checkpoint conditions locks",
     "training": "feeding loop metrics settings stopping trainer",
-    "vgg": "weights",
 }
 MOVED = {f"dfcvae.{old}": f"dfcvae.{new}" for new, names in PARTS.items() for old in names.split()}
 

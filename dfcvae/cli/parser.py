@@ -19,7 +19,7 @@ from dfcvae.datasets import NAMES, SPLITS
 from dfcvae.device import PRECISIONS, use_available_threads
 from dfcvae.dfc import PRESETS
 from dfcvae.reproduction.recipe import Recipe
-from dfcvae.settings import SCHEDULES, Settings
+from dfcvae.training import SCHEDULES, Settings
 
 MOVED = {"badges": aliases.badges, "classroom": aliases.classroom}
 

@@ -7,10 +7,10 @@ import os
 import random
 from pathlib import Path
 
+from dfcvae.checkpoint import CONFIG, METRICS
 from PIL import Image
 
 from dfcvae import load
-from dfcvae.checkpoint import CONFIG, METRICS
 from dfcvae.cli import main
 from fuzz import checkpoints
 from fuzz.mutate import PAGE, damaged
