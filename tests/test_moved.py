@@ -32,3 +32,14 @@ def test_the_ways_to_import_and_whom_the_warning_names(tmp_path):
     assert [line.partition("script.py:")[2][0] for line in lines] == ["1", "2", "3"]
     with pytest.raises(ModuleNotFoundError):
         importlib.import_module("dfcvae.nowhere")
+
+
+def test_nothing_of_ours_uses_an_old_name():
+    code = (
+        "import importlib, pkgutil, dfcvae\n"
+        "for found in pkgutil.walk_packages(dfcvae.__path__, 'dfcvae.'):\n"
+        "    if not found.name.endswith('__main__'): importlib.import_module(found.name)\n"
+    )
+    old = ["-W", "error::DeprecationWarning:dfcvae"]
+    done = subprocess.run([sys.executable, *old, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

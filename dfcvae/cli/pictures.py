@@ -22,5 +22,5 @@ def reconstruct(options: argparse.Namespace) -> None:
 
 def sample(options: argparse.Namespace) -> None:
     model, generator = dfcvae.load_run(options.run), torch.Generator().manual_seed(options.seed)
-    images = model.sample(options.n, options.temperature, generator)
+    images = model.sample(options.n, options.temperature, generator=generator)
     print(f"done: look at {png.save_png(options.out, png.grid(images, zoom=2))}")

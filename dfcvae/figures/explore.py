@@ -19,10 +19,11 @@ from torch import Tensor
 
 from dfcvae.figures import show
 from dfcvae.figures.png import png_bytes, to_uint8
-from dfcvae.vae import VAE
 
 if TYPE_CHECKING:
     import ipywidgets
+
+    from dfcvae.vae import VAE
 
 PAUSE = 0.03  # seconds from one picture's start to the next at least: the next one shows what came in between
 GAP = 8  # pixels between the two pictures
