@@ -15,8 +15,9 @@ import warnings
 from pathlib import Path
 
 import torch
-from dfcvae.checkpoint import read_checkpoint, save_checkpoint
 from tiny_run import same
+
+from dfcvae.runs import RunFolder
 
 CALLS = ("write", "fsync", "link", "replace", "rename without links", "open")
 LEFT = {"checkpoint.pt", "checkpoint.previous.pt"}
@@ -29,7 +30,8 @@ def model_of(step: int) -> torch.nn.Module:
 
 def save(out: Path, step: int) -> None:
     model = model_of(step)
-    save_checkpoint(out, model, torch.optim.Adam(model.parameters()), step, seconds=1.0)
+    optimizer = torch.optim.Adam(model.parameters()).state_dict()
+    RunFolder(out).save({"model": model.state_dict(), "optimizer": optimizer, "step": step, "seconds": 1.0})
 
 
 def dying(function, call: int, after: bool):
@@ -78,10 +80,10 @@ def outcome(template: Path, out: Path, number: int, byte: float) -> dict:
     died = cut(out, **fault) != 0
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
-        state = read_checkpoint(out)
+        state = RunFolder(out).checkpoint()
     whole = same(state["model"], dict(model_of(state["step"]).state_dict()))
     save(out, 4)
-    tidy = {path.name for path in out.iterdir()} == LEFT and read_checkpoint(out)["step"] == 4
+    tidy = {path.name for path in out.iterdir()} == LEFT and RunFolder(out).checkpoint()["step"] == 4
     shutil.rmtree(out)
     return fault | {"died": died, "step": state["step"], "whole": whole, "tidy": tidy, "told": len(told)}
 

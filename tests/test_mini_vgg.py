@@ -14,7 +14,7 @@ from dfcvae import faces
 from dfcvae.vgg import WIDTHS, VGGFeatures, build_layers
 from dfcvae.weights import MINI_FILE
 
-SCRIPTS = Path(__file__).parents[1] / "scripts"
+SCRIPTS = Path(__file__).parents[1] / "tools"
 LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
 
 

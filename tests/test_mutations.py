@@ -17,7 +17,7 @@ CHECKED = 5
 
 @pytest.fixture
 def script(monkeypatch):
-    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
+    monkeypatch.syspath_prepend(str(ROOT / "tools"))
     yield importlib.import_module("mutate_checks")
     for name in [name for name in sys.modules if name.partition(".")[0] in ("mutate_checks", "mutants")]:
         sys.modules.pop(name)

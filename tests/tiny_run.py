@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-from dfcvae.checkpoint import has_checkpoint, read_checkpoint, read_metrics
 
 from dfcvae import DFCVAE, Images, train
+from dfcvae.runs import RunFolder, read_metrics
 from dfcvae.training import Run
 
 STEPS, EVERY = 48, 4
@@ -51,9 +51,9 @@ def same(a, b) -> bool:
 
 def same_runs(one: Path, other: Path) -> bool:
     """Weights, moments, figures and pictures, to the last bit."""
-    first, second = read_checkpoint(one), read_checkpoint(other)
+    first, second = RunFolder(one).checkpoint(), RunFolder(other).checkpoint()
     return (
-        all(same(first[part], second[part]) for part in ("step", "seed", "seen", "model", "optimizer"))
+        all(same(first[part], second[part]) for part in ("step", "model", "optimizer"))
         and figures(one) == figures(other)
         and all((one / name).read_bytes() == (other / name).read_bytes() for name in PICTURES)
     )
@@ -78,7 +78,7 @@ def kills(count: int, folder: Path, seed: int = 0) -> Iterator[dict]:
             process.kill()
             process.wait()
         done = max((line["step"] for line in read_metrics(out)), default=0)
-        saved = read_checkpoint(out)["step"] if has_checkpoint(out) else 0
+        saved = RunFolder(out).checkpoint()["step"] if RunFolder(out).begun else 0
         go_on(out, seed=99 if saved else 1)  # other weights to begin with: those of the folder count
         yield {"seconds": seconds, "done": done, "saved": saved, "same": same_runs(folder / "whole", out)}
 

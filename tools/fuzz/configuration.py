@@ -7,7 +7,6 @@ import os
 import random
 from pathlib import Path
 
-from dfcvae.checkpoint import CONFIG, METRICS
 from PIL import Image
 
 from dfcvae import load
@@ -15,6 +14,8 @@ from dfcvae.cli import main
 from fuzz import checkpoints
 from fuzz.mutate import PAGE, damaged
 from fuzz.worker import Case
+
+CONFIG, METRICS = "config.json", "metrics.jsonl"
 
 ODD = (
     None, True, False, -1, 0, 1, 2, 7, 31, 33, 128, 10**6, 10**30, -(10**30), 1e308, 0.5, float("nan"),

@@ -22,8 +22,8 @@ CHECKS: Checks = {
         Mutant("dfcvae.vae:_decoder", "the last level left out", result(lambda levels: levels[:-1])),
     ],
     "steps": [
-        Mutant("dfcvae.settings:rate_at", "halved before the first step", result(lambda rate: rate / 2)),
-        Mutant("dfcvae.settings:rate_at", "halved an epoch late", one_epoch_late),
+        Mutant("dfcvae.training:rate_at", "halved before the first step", result(lambda rate: rate / 2)),
+        Mutant("dfcvae.training:rate_at", "halved an epoch late", one_epoch_late),
     ],
     "commands": [
         Mutant("dfcvae.course.lesson_06:Plan.folder", "one folder for all", result(lambda folder: folder.parent)),
