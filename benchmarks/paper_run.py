@@ -190,17 +190,17 @@ def compare_losses(options: argparse.Namespace, device: torch.device) -> dict[st
 
 
 def main() -> None:
-    options = _options()
-    device = pick_device(options.device)
-    if options.seeds:
-        found = compare_losses(options, device)
+    chosen = options()
+    device = pick_device(chosen.device)
+    if chosen.seeds:
+        found = compare_losses(chosen, device)
     else:
-        found = run(options, device)
+        found = run(chosen, device)
         print(report(found, device))
-    write(options.json, {"machine": machine(options.device)} | found)
+    write(chosen.json, {"machine": machine(chosen.device)} | found)
 
 
-def _options(arguments: list[str] | None = None) -> argparse.Namespace:
+def options() -> argparse.Namespace:
     made = parser(__doc__, "paper_run")
     made.add_argument("--images", type=int, default=CELEBA)
     made.add_argument("--images-from-few", type=int, metavar="N", help="draw N and repeat them")
@@ -215,7 +215,7 @@ def _options(arguments: list[str] | None = None) -> argparse.Namespace:
     made.add_argument("--seeds", type=int, help="compare final losses over so many seeds instead")
     made.add_argument("--against", default="fp32", help="the precision to compare with (fp32)")
     made.add_argument("--last", type=int, default=50, help="steps whose mean is the final loss (50)")
-    return made.parse_args(arguments)
+    return made.parse_args()
 
 
 if __name__ == "__main__":
