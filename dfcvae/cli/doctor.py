@@ -13,9 +13,9 @@ import torch
 
 from dfcvae import VGGFeatures, __version__
 from dfcvae.course.profiles import profile
-from dfcvae.datasets import cache_dir
 from dfcvae.device import available_threads, describe, pick_device, pick_precision
 from dfcvae.download import cached_trunk
+from dfcvae.files import cache_dir
 
 EXTRAS = {
     "matplotlib": "lab",
