@@ -24,7 +24,7 @@ class Parser(argparse.ArgumentParser):
 
 
 @contextmanager
-def plainly() -> Iterator[None]:
+def plain_warnings() -> Iterator[None]:
     """Warnings inside are printed as lines of the command, and names that cannot be encoded with escapes."""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # not where somebody has put another in its place
@@ -37,7 +37,7 @@ def plainly() -> Iterator[None]:
         warnings.formatwarning = usual
 
 
-def told(work: Callable[[], int | None], goes_on: str = "") -> int:
+def exit_status(work: Callable[[], int | None], goes_on: str = "") -> int:
     """Do it and return its exit status, 0 for None; what goes wrong is told in one line.
 
     goes_on: what to add after Ctrl-C. What no user can mend, a bug, is raised.

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from dfcvae.cli import aliases
 from dfcvae.cli.doctor import doctor
-from dfcvae.cli.errors import Parser, plainly, told
+from dfcvae.cli.errors import Parser, exit_status, plain_warnings
 from dfcvae.cli.evaluate import evaluate
 from dfcvae.cli.pictures import reconstruct, sample
 from dfcvae.cli.prepare import prepare
@@ -27,14 +27,14 @@ MOVED = {"badges": aliases.badges, "classroom": aliases.classroom}
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; what goes wrong is told in one line. Returns the exit status."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    with plainly():
+    with plain_warnings():
         if words and words[0] in MOVED:
-            return told(lambda: MOVED[words[0]](words[1:]))
+            return exit_status(lambda: MOVED[words[0]](words[1:]))
         options = build_parser().parse_args(words)
         use_available_threads()
         resumed = options.command in (train, reproduce)
         goes_on = " The same command goes on from the last checkpoint." if resumed else ""
-        return told(lambda: options.command(options), goes_on)
+        return exit_status(lambda: options.command(options), goes_on)
 
 
 def build_parser() -> argparse.ArgumentParser:

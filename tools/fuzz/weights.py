@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import save
 
 from dfcvae import VGGFeatures
-from dfcvae.cli import errors as telling
+from dfcvae.cli.errors import exit_status
 from dfcvae.files import checksum_of_all
 from dfcvae.vgg import build_layers, layer_names
 from fuzz.mutate import damaged
@@ -80,7 +80,7 @@ def make(random_: random.Random, folder: Path) -> Case:
     read: list[VGGFeatures] = []
     return Case(
         f"{name}: {what}",
-        lambda: telling.told(lambda: read.append(VGGFeatures("vgg19", LAYERS, path, *given))),
+        lambda: exit_status(lambda: read.append(VGGFeatures("vgg19", LAYERS, path, *given))),
         lambda: _check(read[0], checked),
         past=_opens(path),
     )
