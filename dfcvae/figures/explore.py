@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dfcvae.figures import show
-from dfcvae.figures.png import png_bytes, to_uint8
+from dfcvae.figures.png import enlarged, png_bytes
 
 if TYPE_CHECKING:
     import ipywidgets
@@ -73,9 +73,8 @@ class Space:
 
     def png(self, state: State, zoom: int = 4, pair: Tensor | None = None) -> bytes:
         """The pair side by side, as a PNG; zoom: pixels a pixel; pair: where it has been drawn already."""
-        start, changed = to_uint8(self.pair(state) if pair is None else pair)
-        both = torch.cat([F.pad(start, (0, GAP // zoom), value=255), changed], dim=2)
-        return png_bytes(both.repeat_interleave(zoom, 1).repeat_interleave(zoom, 2))
+        start, changed = enlarged(self.pair(state) if pair is None else pair, zoom)
+        return png_bytes(torch.cat([F.pad(start, (0, GAP), value=255), changed], dim=2))
 
     def read_out(self, state: State, pair: Tensor | None = None) -> str:
         """The state in numbers: how far z has moved, how long it is, how much of the picture changed."""
