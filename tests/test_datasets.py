@@ -1,7 +1,6 @@
 """Drawn faces and photographs: what is loaded, in which order, and that packs are whole or not there."""
 
 import errno
-import json
 import os
 import re
 import shutil
@@ -15,11 +14,9 @@ import pytest
 import torch
 from PIL import Image
 
-import dfcvae.datasets as datasets
 from dfcvae import faces, files
-from dfcvae.datasets import Images, load
-from dfcvae.photos import folder as photographs
-from dfcvae.photos import pack as packing
+from dfcvae.datasets import SPLITS, Images, load
+from dfcvae.drawing.factors import CHANCES
 
 ATTRIBUTES = ("Eyeglasses", "Smiling", "Wearing_Hat")
 PARTITION = [0] * 7 + [1] * 2 + [2] * 3
@@ -90,19 +87,9 @@ def same(a, b):
     )
 
 
-def pack_folder(cache):
-    (folder,) = (path for path in cache.iterdir() if path.is_dir())
-    return folder
-
-
-@pytest.fixture
-def no_decoding(monkeypatch):
-    """Call it, and from then on a picture that is decoded fails the test."""
-
-    def fail(*args, **kwargs):
-        pytest.fail("decoded anew what was packed before")
-
-    return lambda: monkeypatch.setattr(photographs, "decode_all", fail)
+def packs(cache):
+    """The files of all packs, with what tells a file from another one in its place."""
+    return {path: path.stat().st_ino for path in cache.glob("*/*")}
 
 
 # CelebA
@@ -112,11 +99,11 @@ def no_decoding(monkeypatch):
 def test_every_layout_of_celeba_gives_the_same_images(tmp_path, layout):
     root = celeba(tmp_path / "data", layout)
     before = sorted(root.rglob("*"))
-    images = {split: load("celeba", split, root=root, progress=False) for split in datasets.SPLITS}
-    assert [len(images[split]) for split in datasets.SPLITS] == [7, 2, 3]
+    images = {split: load("celeba", split, root=root, progress=False) for split in SPLITS}
+    assert [len(images[split]) for split in SPLITS] == [7, 2, 3]
     assert images["test"].attribute_names == ATTRIBUTES
-    assert torch.equal(torch.cat([images[split].attributes for split in datasets.SPLITS]), FLAGS)
-    pixels = torch.cat([images[split].pixels for split in datasets.SPLITS])
+    assert torch.equal(torch.cat([images[split].attributes for split in SPLITS]), FLAGS)
+    pixels = torch.cat([images[split].pixels for split in SPLITS])
     for seed, found in enumerate(pixels):
         expected = photograph(seed).crop((15, 35, 163, 183)).resize((64, 64), Image.Resampling.BICUBIC)
         expected = torch.frombuffer(bytearray(expected.tobytes()), dtype=torch.uint8).view(64, 64, 3)
@@ -183,7 +170,7 @@ def test_lists_of_other_pictures_an_empty_list_and_a_broken_zip_are_errors(tmp_p
     not REAL_FACES.is_dir(), reason="the photographs of DFCVAE_ASSETS are not on this machine"
 )
 def test_real_photographs():
-    counts = {split: len(load("celeba", split, root=REAL_FACES, progress=False)) for split in datasets.SPLITS}
+    counts = {split: len(load("celeba", split, root=REAL_FACES, progress=False)) for split in SPLITS}
     assert counts == {"train": 2794, "validation": 375, "test": 329}
     images = load("celeba", root=REAL_FACES)
     assert images.attribute_names == ("Looking_Left", "Mouth_Slightly_Open", "Smiling")
@@ -195,7 +182,7 @@ def test_real_photographs():
 
 def test_a_folder_is_split_by_its_paths_and_nothing_else(tmp_path):
     root = pictures_folder(tmp_path / "photos", 40)
-    splits = [load("folder", split, 16, root, progress=False) for split in datasets.SPLITS]
+    splits = [load("folder", split, 16, root, progress=False) for split in SPLITS]
     assert [len(images) for images in splits] == [32, 4, 4]
     assert len(torch.cat([images.pixels for images in splits]).unique(dim=0)) == 40  # none twice
     moved = tmp_path / "elsewhere"
@@ -231,100 +218,98 @@ def test_an_empty_folder_says_what_was_found(tmp_path):
 # Packs
 
 
-def test_later_runs_decode_nothing(tmp_path, no_decoding):
+def test_later_runs_decode_nothing_and_a_shorter_one_takes_its_first(tmp_path, cache):
     root = celeba(tmp_path / "data", "own")
-    first = load("celeba", root=root, progress=False)
-    no_decoding()
-    assert same(load("celeba", root=root), first)
+    first, packed = load("celeba", root=root, progress=False), packs(cache)
+    again, few = load("celeba", root=root), load("celeba", root=root, n=3)
+    assert same(again, first) and same(few, first[:3]) and packs(cache) == packed
+    assert len(load("celeba", root=root, n=100)) == 7
 
 
-@pytest.mark.parametrize("complete_first", [False, True])
-def test_n_takes_the_first_that_can_be_read(tmp_path, cache, complete_first, no_decoding):
+def test_n_takes_the_first_that_can_be_read_and_packs_no_more(tmp_path, cache):
     root = celeba(tmp_path / "data", "own")
     (root / "img_align_celeba" / NAMES[1]).write_bytes(b"no picture")
     with pytest.warns(UserWarning, match=NAMES[1]):
-        if complete_first:
-            load("celeba", root=root, progress=False)
-            no_decoding()
         images = load("celeba", root=root, n=3, progress=False)
     assert torch.equal(images.attributes, FLAGS[[0, 2, 3]])
-    packed_pixels = (pack_folder(cache) / "pixels.u8").stat().st_size
-    assert packed_pixels == (6 if complete_first else 3) * 3 * 64 * 64
+    assert [path.stat().st_size for path in cache.glob("*/pixels.u8")] == [3 * 3 * 64 * 64]
+    with pytest.warns(UserWarning, match=NAMES[1]):
+        assert len(load("celeba", root=root, progress=False)) == 6
+    assert [path.stat().st_size for path in cache.glob("*/pixels.u8")] == [6 * 3 * 64 * 64]
 
 
-def test_n_beyond_the_last_takes_all(tmp_path):
+def replaced(path):
+    photograph(7, 30, 30).save(path)
+
+
+CHANGES = {
+    "a picture of a folder": ("folder", lambda root: replaced(root / "img_align_celeba" / NAMES[0])),
+    "a new picture": ("celeba", lambda root: replaced(root / "img_align_celeba" / "999999.jpg")),
+    "a list": ("celeba", lambda root: (root / "list_attr_celeba.txt").open("a").write("\n")),
+}
+
+
+@pytest.mark.filterwarnings("ignore:.*have no line", "ignore:.*pixels a side")
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_changed_source_is_packed_anew_and_the_old_pack_goes(tmp_path, cache, change):
+    root, (name, do) = celeba(tmp_path / "data", "own"), CHANGES[change]
+    for _ in range(2):
+        load(name, size=16, root=root, progress=False)
+    before = packs(cache)
+    do(root)
+    load(name, size=16, root=root, progress=False)
+    after = packs(cache)
+    assert len(after) == len(before) == 2 and not set(before) & set(after)
+
+
+def test_what_is_interrupted_or_killed_leaves_nothing_to_be_taken_for_a_pack(tmp_path, cache, monkeypatch):
     root = celeba(tmp_path / "data", "own")
-    assert len(load("celeba", root=root, n=100, progress=False)) == 7
+    opened, real = [], Image.open
 
+    def interrupted(*arguments):
+        opened.append(1)
+        if len(opened) == 4:
+            raise KeyboardInterrupt
+        return real(*arguments)
 
-def test_a_changed_source_is_packed_anew_and_the_old_pack_goes(tmp_path, cache):
-    root = pictures_folder(tmp_path / "photos", 20)
-    first = load("folder", size=16, root=root, progress=False)[list(range(16))]  # a copy, not the mapped file
-    for path in root.rglob("*.png"):
-        photograph(7, 30, 30).save(path)
-    second = load("folder", size=16, root=root, progress=False)
-    assert not torch.equal(first.pixels, second.pixels)
-    assert second.pixels.unique(dim=0).shape[0] == 1
-    pack_folder(cache)  # there is one
-
-
-def interrupted_writing(*args):
-    raise KeyboardInterrupt
-
-
-def test_what_is_interrupted_leaves_nothing_to_be_taken_for_a_pack(tmp_path, cache, monkeypatch):
-    root = celeba(tmp_path / "data", "own")
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(packing, "flush", interrupted_writing)
-        load("celeba", root=root, progress=False)
-    assert not [path for path in cache.iterdir() if path.is_dir()]
+    for killed in (False, True):
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(Image, "open", interrupted)
+            if killed:
+                patch.setattr(shutil, "rmtree", lambda *args, **kwargs: None)  # nobody tidies up
+            load("celeba", root=root, progress=False)
+        assert len([path for path in cache.iterdir() if path.is_dir()]) == killed
+        opened.clear()
     assert len(load("celeba", root=root, progress=False)) == 7
+    assert len(packs(cache)) == 2
 
 
-def test_what_a_killed_program_left_is_removed(tmp_path, cache, monkeypatch):
-    root = celeba(tmp_path / "data", "own")
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(packing, "flush", interrupted_writing)
-        patch.setattr(packing.shutil, "rmtree", lambda *args, **kwargs: None)  # killed: nobody tidies up
-        load("celeba", root=root, progress=False)
-    assert pack_folder(cache).name.endswith(".partial")
-    assert len(load("celeba", root=root, progress=False)) == 7
-    assert not pack_folder(cache).name.endswith(".partial")
-
-
-def flip(path):
+def flip(path, place):
     data = bytearray(path.read_bytes())
-    data[-10] ^= 1
+    data[place] ^= 1
     path.write_bytes(data)
 
 
 DAMAGE = {
-    "pixels cut short": lambda pack: os.truncate(pack / "pixels.u8", 1000),
-    "pixels too long": lambda pack: os.truncate(pack / "pixels.u8", 100_000),
-    "a bit of the pixels": lambda pack: flip(pack / "pixels.u8"),
-    "a bit of the labels": lambda pack: flip(pack / "labels.safetensors"),
-    "no labels": lambda pack: (pack / "labels.safetensors").unlink(),
-    "no manifest": lambda pack: (pack / "manifest.json").unlink(),
-    "half a manifest": lambda pack: os.truncate(pack / "manifest.json", 100),
-    "an empty manifest": lambda pack: os.truncate(pack / "manifest.json", 0),
-    "a manifest of something else": lambda pack: (pack / "manifest.json").write_text('["hello"]'),
-    "a manifest that is not text": lambda pack: (pack / "manifest.json").write_bytes(b"\xff\x00"),
-    "an edited manifest": lambda pack: (pack / "manifest.json").write_text(
-        (pack / "manifest.json").read_text().replace("Smiling", "Frowning")
-    ),
+    "cut short": lambda file: os.truncate(file, file.stat().st_size // 2),
+    "empty": lambda file: os.truncate(file, 0),
+    "too long": lambda file: os.truncate(file, file.stat().st_size + 1000),
+    "gone": lambda file: file.unlink(),
+    "a bit at its end": lambda file: flip(file, -1),
+    "a bit in its middle": lambda file: flip(file, file.stat().st_size // 2),
+    "another letter": lambda file: file.write_bytes(file.read_bytes().replace(b"Smil", b"smil") + b"x"),
 }
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
-def test_a_damaged_pack_is_packed_anew(tmp_path, cache, damage, monkeypatch):
-    monkeypatch.setattr(files, "BLOCK", 3 * 64 * 64)  # seven whole blocks, of which some are looked at
-    monkeypatch.setattr(files, "BLOCKS_CHECKED", 3)
+@pytest.mark.parametrize("name", ["pixels.u8", "labels.safetensors"])
+def test_a_damaged_pack_is_packed_anew(tmp_path, cache, name, damage):
     root = celeba(tmp_path / "data", "own")
     first = load("celeba", root=root, progress=False)[list(range(7))]  # a copy, not the mapped file
-    DAMAGE[damage](pack_folder(cache))
+    (file,) = cache.glob(f"*/{name}")
+    DAMAGE[damage](file)
     assert same(load("celeba", root=root, progress=False), first)
-    manifest = json.loads((pack_folder(cache) / "manifest.json").read_text())
-    assert manifest["manifest"]["shape"] == [7, 3, 64, 64]
+    assert len(packs(cache)) == 2
 
 
 def test_changing_images_in_place_does_not_change_the_pack(tmp_path):
@@ -337,18 +322,20 @@ def test_changing_images_in_place_does_not_change_the_pack(tmp_path):
 def test_a_full_disk_is_one_sentence_and_leaves_nothing(tmp_path, cache, monkeypatch, when):
     root = celeba(tmp_path / "data", "own")
 
-    def full(*args):
+    def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch, pytest.raises(OSError) as raised:
         if when == "before":
-            patch.setattr(packing.shutil, "disk_usage", lambda path: SimpleNamespace(free=1234))
+            patch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=1234))
         else:
-            patch.setattr(packing, "flush", full)
+            patch.setattr(os, "fsync", full)
         load("celeba", root=root, progress=False)
-    assert raised.value.errno == errno.ENOSPC
-    assert f"needs {7 * 3 * 64 * 64:,} bytes" in str(raised.value) and "DFCVAE_CACHE" in str(raised.value)
-    assert when != "before" or "1,234 free" in str(raised.value)
+    if when == "before":
+        assert raised.value.errno == errno.ENOSPC and "DFCVAE_CACHE" in str(raised.value)
+        assert f"need {7 * 3 * 64 * 64:,} bytes and the disk has 1,234 free" in str(raised.value)
+    else:
+        assert "could not be written (No space left on device)" in str(raised.value)
     assert not [path for path in cache.iterdir() if path.is_dir()]
 
 
@@ -359,16 +346,15 @@ def test_a_cache_that_cannot_be_written_to_says_so(tmp_path):
         load("folder", root=root, cache_dir=tmp_path / "file")
 
 
-def test_two_at_once_pack_once_and_agree(tmp_path, monkeypatch):
+def test_several_at_once_pack_once_and_agree(tmp_path, monkeypatch):
     root = celeba(tmp_path / "data", "own")
-    packings, results = [], []
-    original = photographs.decode_all
+    opened, results, real = [], [], Image.open
 
-    def counted(*args, **kwargs):
-        packings.append(1)
-        return original(*args, **kwargs)
+    def counted(*arguments):
+        opened.append(1)
+        return real(*arguments)
 
-    monkeypatch.setattr(photographs, "decode_all", counted)
+    monkeypatch.setattr(Image, "open", counted)
     threads = [
         threading.Thread(target=lambda: results.append(load("celeba", root=root, progress=False)))
         for _ in range(4)
@@ -377,7 +363,7 @@ def test_two_at_once_pack_once_and_agree(tmp_path, monkeypatch):
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(packings) == 1 and len(results) == 4
+    assert len(opened) == 7 and len(results) == 4
     assert all(same(result, results[0]) for result in results)
 
 
@@ -399,49 +385,41 @@ def test_faces_come_with_the_factors_that_draw_them():
     assert torch.equal(images.attributes, faces.attributes(images.factors))
     assert images.attribute_names == tuple(faces.ATTRIBUTE_NAMES)
     assert images.factor_names == tuple(faces.FACTOR_NAMES)
-    assert same(load("faces", n=5, size=32), images)
 
 
-@pytest.fixture
-def quick_faces(monkeypatch):
-    """Plain grey in place of drawing, which is tested elsewhere; the list of calls."""
-    calls = []
-
-    def draw(factors, size):
-        calls.append(len(factors))
-        return torch.full((len(factors), 3, size, size), 128, dtype=torch.uint8)
-
-    monkeypatch.setattr(faces, "draw", draw)
-    return calls
+def test_few_faces_are_the_first_of_many_and_are_drawn_once(cache):
+    few, many = (load("faces", n=n, size=32, progress=False) for n in (20, 40))
+    packed = packs(cache)
+    assert same(few, many[:20])
+    assert same(load("faces", n=20, size=32), few) and packs(cache) == packed
 
 
-def test_faces_are_drawn_once_and_again_when_the_drawing_changes(quick_faces, monkeypatch):
-    for _ in range(2):
-        load("faces", n=300, progress=False)
-    assert sum(quick_faces) == 300
+@pytest.mark.parametrize("profile", ["smoke", "gpu"])
+def test_the_number_of_faces_is_the_same_everywhere(monkeypatch, profile):
+    """Grey in place of drawing, which is tested elsewhere."""
+    monkeypatch.setattr(faces, "draw", lambda factors, size: torch.zeros(len(factors), 3, size, size).byte())
+    monkeypatch.setenv("DFCVAE_PROFILE", profile)
+    assert [len(load("faces", split, 8, progress=False)) for split in SPLITS] == [8_000, 800, 800]
+
+
+def test_faces_are_drawn_again_when_the_painter_or_the_sampling_changes(cache, monkeypatch):
+    old, packed = load("faces", n=20, size=32, progress=False), packs(cache)
     monkeypatch.setattr(faces, "DRAWING_VERSION", faces.DRAWING_VERSION + 1)
-    load("faces", n=300, progress=False)
-    assert sum(quick_faces) == 600
+    assert same(load("faces", n=20, size=32, progress=False), old)
+    assert not set(packed) & set(packs(cache))
+    monkeypatch.setitem(CHANCES["correlated"], "hat", (1.0, 1.0))
+    new = load("faces", n=20, size=32, progress=False)
+    assert torch.equal(new.pixels, faces.draw(new.factors, size=32)) and not torch.equal(
+        new.pixels, old.pixels
+    )
 
 
-def test_labels_are_never_those_of_an_older_version(quick_faces, monkeypatch):
-    old = load("faces", n=20, progress=False)
-    monkeypatch.setattr(faces, "attributes", lambda factors: ~old.attributes)
-    assert torch.equal(load("faces", n=20, progress=False).attributes, ~old.attributes)
-
-
-def test_faces_of_splits_and_distributions_differ(quick_faces):
-    loaded = [load("faces", split, n=20, progress=False) for split in datasets.SPLITS]
-    loaded.append(load("faces", n=20, distribution="independent", progress=False))
+def test_faces_of_splits_and_distributions_differ():
+    loaded = [load("faces", split, 32, n=20, progress=False) for split in SPLITS]
+    loaded.append(load("faces", size=32, n=20, distribution="independent", progress=False))
     assert len(torch.cat([images.factors for images in loaded]).unique(dim=0)) == 80
     with pytest.raises(ValueError, match="correlated"):
         load("faces", n=20, distribution="uniform")
-
-
-def test_the_profile_says_how_many_faces(quick_faces, monkeypatch):
-    monkeypatch.setenv("DFCVAE_PROFILE", "smoke")
-    counts = [len(load("faces", split, size=32, progress=False)) for split in datasets.SPLITS]
-    assert counts == [512, 51, 51]
 
 
 # Images and arguments
@@ -495,9 +473,9 @@ def test_wrong_arguments_name_the_right_ones(arguments, message):
 
 
 def test_the_cache_is_where_the_environment_says(monkeypatch, tmp_path):
-    assert datasets.cache_dir() == tmp_path / "cache"
+    assert files.cache_dir() == tmp_path / "cache"
     monkeypatch.delenv("DFCVAE_CACHE")
-    assert datasets.cache_dir().name == "dfcvae"
+    assert files.cache_dir().name == "dfcvae"
 
 
 @pytest.mark.parametrize("index", [3, np.int64(3), torch.tensor(3), torch.randperm(9)[0] * 0 + 3])

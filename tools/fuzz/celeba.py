@@ -15,7 +15,7 @@ from PIL import Image
 
 from dfcvae import load
 from dfcvae.cli import main
-from dfcvae.photos.celeba import _rows
+from dfcvae.photos.celeba import read_list
 from fuzz.mutate import PAGE, damaged
 from fuzz.worker import Case
 
@@ -83,7 +83,7 @@ def make(random_: random.Random, folder: Path) -> Case:
     if random_.random() < 0.04:
         what += _lost(random_, root)
     command = ["prepare", "celeba", "--root", str(root), "--size", str(SIZE)]
-    return Case(what, lambda: main(command), lambda: _check(root, whole), past and _have_rows(root))
+    return Case(what, lambda: main(command), lambda: _check(root, whole), past and _has_rows(root))
 
 
 def _zip(contents: dict[str, bytes]) -> bytes:
@@ -207,10 +207,10 @@ def _lists_names(archive: bytes) -> bool:
         return False
 
 
-def _have_rows(root: Path) -> bool:
+def _has_rows(root: Path) -> bool:
     """Both lists are text that names pictures."""
     try:
-        found = [path for path in root.glob("list_*") if path.is_file() and len(_rows(path)[1]) > 0]
+        found = [path for path in root.glob("list_*") if path.is_file() and len(read_list(path)[1]) > 0]
         return len(found) == 2
     except Exception:
         return False
