@@ -18,7 +18,7 @@ PARTS = {  # where modules are now: the old names
     "cli.errors": "telling",
     "cli.evaluate": "measuring_commands",
     "course.compare": "compare",
-    "course.lesson_00": "course.closer",
+    "course.lesson_00": "course.closer course.distortions",
     "course.lesson_01": "course.plain",
     "course.lesson_02": "course.seeing",
     "course.lesson_03": "course.rankings",

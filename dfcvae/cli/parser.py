@@ -94,6 +94,8 @@ def _reproduce(parser: argparse.ArgumentParser) -> None:
     add("--multiples", nargs="+", type=float, default=Recipe.multiples, help=beta)
     _add_training(parser, "length of each training in passes over the images (5)")
     add("--batch-size", type=int, default=Recipe.batch_size, help="images a step (64)")
+    add("--pictures", type=int, help="train on the first so many (drawn faces: as the profile says)")
+    add("--tested", type=int, help="measure on the first so many test images")
     add("--codes", type=int, default=Recipe.codes, help="training codes for the SVMs (50000)")
     add("--out", type=Path, default=Recipe.out, help="folder; the same command goes on in it")
 

@@ -8,9 +8,10 @@ from typing import Any
 
 from dfcvae import fid
 from dfcvae.cli.train import LENGTHS
+from dfcvae.course.profiles import profile
 from dfcvae.reproduction import recipe, report
 
-ONE = ("data", "root", "out", "features", "size", "device", "batch_size", "codes")
+ONE = "data root out features size device batch_size codes pictures tested".split()
 SEVERAL = ("presets", "seeds", "multiples")
 
 
@@ -19,6 +20,9 @@ def reproduce(options: argparse.Namespace) -> None:
     chosen |= {key: tuple(getattr(options, key)) for key in SEVERAL}
     if all(chosen[key] is None for key in LENGTHS):
         chosen["epochs"] = recipe.Recipe.epochs
+    if options.data == "faces":
+        chosen["pictures"] = options.pictures or profile().faces
+        chosen["tested"] = options.tested or profile().faces // 10
     inception = fid.inception()
     done = recipe.reproduce(recipe.Recipe(**chosen), inception)
     figures, notes = {}, []
