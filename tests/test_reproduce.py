@@ -73,7 +73,7 @@ def test_the_recipe_is_the_papers_unless_it_says_otherwise():
 def test_its_line_for_a_terminal_is_the_recipe():
     recipe = Recipe("celeba", "data/my faces", Path("runs/paper"), ("vae-123",), (4, 5), (0.5,), "mini")
     name, *arguments = shlex.split(recipe.command())
-    parsed = vars(cli._parser().parse_args(arguments))
+    parsed = vars(cli.build_parser().parse_args(arguments))
     assert name == "dfcvae" and arguments[0] == "reproduce"
     for key in ("data", "presets", "seeds", "multiples", "features", "batch_size", "codes", "size", "out"):
         found, wanted = parsed[key], getattr(recipe, key)

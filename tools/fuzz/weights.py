@@ -15,11 +15,11 @@ import torch
 from safetensors.torch import save
 
 from dfcvae import VGGFeatures
-from dfcvae.cli import errors as telling
+from dfcvae.cli.errors import exit_status
 from dfcvae.files import checksum_of_all
 from dfcvae.vgg import build_layers, layer_names
-from fuzzing.mutate import damaged
-from fuzzing.worker import Case
+from fuzz.mutate import damaged
+from fuzz.worker import Case
 
 LAYERS = ("relu1_1", "relu2_1", "relu3_1")
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -80,7 +80,7 @@ def make(random_: random.Random, folder: Path) -> Case:
     read: list[VGGFeatures] = []
     return Case(
         f"{name}: {what}",
-        lambda: telling.told(lambda: read.append(VGGFeatures("vgg19", LAYERS, path, *given))),
+        lambda: exit_status(lambda: read.append(VGGFeatures("vgg19", LAYERS, path, *given))),
         lambda: _check(read[0], checked),
         past=_opens(path),
     )

@@ -10,15 +10,16 @@ import zipfile
 from pathlib import Path
 
 import torch
-from dfcvae.checkpoint import CHECKPOINT, PREVIOUS, read_checkpoint
 from PIL import Image
 from tiny_run import go_on, same
 
 from dfcvae.cli import main
-from fuzzing.mutate import damaged
-from fuzzing.weights import Trap
-from fuzzing.worker import Case
+from dfcvae.runs import RunFolder
+from fuzz.mutate import damaged
+from fuzz.weights import Trap
+from fuzz.worker import Case
 
+CHECKPOINT, PREVIOUS = "checkpoint.pt", "checkpoint.previous.pt"
 FILES: dict[str, bytes] = {}
 STATES: dict[str, dict] = {}
 ODD = (None, -1, 10**30, float("nan"), "x", [], {}, torch.zeros(3), (1,), True)
@@ -29,10 +30,10 @@ def prepare() -> None:
         out = Path(folder) / "run"
         go_on(out, steps=2, preview_every=1)
         FILES.update({path.name: path.read_bytes() for path in out.iterdir() if path.is_file()})
-        STATES[CHECKPOINT] = read_checkpoint(out)
+        STATES[CHECKPOINT] = RunFolder(out).checkpoint()
         (out / CHECKPOINT).unlink()
         (out / PREVIOUS).rename(out / CHECKPOINT)
-        STATES[PREVIOUS] = read_checkpoint(out)
+        STATES[PREVIOUS] = RunFolder(out).checkpoint()
 
 
 def make(random_: random.Random, folder: Path) -> Case:
@@ -69,7 +70,7 @@ def _check(run: Path, picture: Path, checked: bool) -> str:
             return f"the picture is {opened.mode} {opened.size}"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        state = read_checkpoint(run)
+        state = RunFolder(run).checkpoint()
     if checked and not any(same(state, whole) for whole in STATES.values()):
         return "a checkpoint that fails its checksums was read with other numbers"
     return ""

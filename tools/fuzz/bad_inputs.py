@@ -1,9 +1,9 @@
 """Ten thousand bad inputs of six kinds, each in a process of its own with limits: what comes of them?
 
-    python benchmarks/bad_inputs.py 10000 --json
+    python tools/fuzz/bad_inputs.py 10000 --json
 
-Allowed: an answer of the right size and type, or one line. What is tried stands in tests/fuzzing, what counts
-as past the header in docs/reliability.md; ``python -m pytest tests/test_fuzzing.py`` tries a few hundred.
+Allowed: an answer of the right size and type, or one line. What is tried stands beside this file, what counts
+as past the header in docs/reliability.md. Linux only; ``python -m pytest tools/fuzz`` tests the harness.
 """
 
 from __future__ import annotations
@@ -19,11 +19,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from reporting import machine, parser, table, write
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
+ROOT = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT / folder) for folder in ("tools", "benchmarks", "tests")]
 
-from fuzzing.worker import Outcome, run  # noqa: E402  (stands among the tests)
+from reporting import machine, parser, table, write  # noqa: E402
+
+from fuzz.worker import Outcome, run  # noqa: E402
 
 # Kind and its share of a hundred.
 KINDS = {"images": 25, "celeba": 20, "weights": 20, "checkpoints": 15, "configuration": 10, "arguments": 10}
@@ -33,7 +35,7 @@ SLOWEST = "slowest, s"
 
 def outcomes(kind: str, count: int, folder: Path) -> list[Outcome]:
     """Cases 0 to count - 1 of a kind; the same ones each time."""
-    make = importlib.import_module(f"fuzzing.{kind}")
+    make = importlib.import_module(f"fuzz.{kind}")
     (folder / kind).mkdir()
     os.environ["DFCVAE_CACHE"] = str(folder / "cache")
     make.prepare()

@@ -7,14 +7,15 @@ import os
 import random
 from pathlib import Path
 
-from dfcvae.checkpoint import CONFIG, METRICS
 from PIL import Image
 
 from dfcvae import load
 from dfcvae.cli import main
-from fuzzing import checkpoints
-from fuzzing.mutate import PAGE, damaged
-from fuzzing.worker import Case
+from fuzz import checkpoints
+from fuzz.mutate import PAGE, damaged
+from fuzz.worker import Case
+
+CONFIG, METRICS = "config.json", "metrics.jsonl"
 
 ODD = (
     None, True, False, -1, 0, 1, 2, 7, 31, 33, 128, 10**6, 10**30, -(10**30), 1e308, 0.5, float("nan"),

@@ -16,8 +16,8 @@ from PIL import Image
 from dfcvae import load
 from dfcvae.cli import main
 from dfcvae.photos.celeba import read_list
-from fuzzing.mutate import PAGE, damaged
-from fuzzing.worker import Case
+from fuzz.mutate import PAGE, damaged
+from fuzz.worker import Case
 
 SIZE = 16
 NAMES = [f"{i:06d}.jpg" for i in range(1, 10)]
@@ -83,7 +83,7 @@ def make(random_: random.Random, folder: Path) -> Case:
     if random_.random() < 0.04:
         what += _lost(random_, root)
     command = ["prepare", "celeba", "--root", str(root), "--size", str(SIZE)]
-    return Case(what, lambda: main(command), lambda: _check(root, whole), past and _haveread_list(root))
+    return Case(what, lambda: main(command), lambda: _check(root, whole), past and _has_rows(root))
 
 
 def _zip(contents: dict[str, bytes]) -> bytes:
@@ -207,7 +207,7 @@ def _lists_names(archive: bytes) -> bool:
         return False
 
 
-def _haveread_list(root: Path) -> bool:
+def _has_rows(root: Path) -> bool:
     """Both lists are text that names pictures."""
     try:
         found = [path for path in root.glob("list_*") if path.is_file() and len(read_list(path)[1]) > 0]

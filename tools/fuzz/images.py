@@ -17,8 +17,8 @@ from PIL import Image
 from dfcvae import load
 from dfcvae.cli import main
 from dfcvae.photos.decode import decode
-from fuzzing.mutate import damaged
-from fuzzing.worker import Case
+from fuzz.mutate import damaged
+from fuzz.worker import Case
 
 SIZE = 16
 FORMATS = {
