@@ -35,8 +35,8 @@ TRIED = [
     pytest.param(*m, marks=[pytest.mark.slow] if m[0] == "counterfactual_gains" and m[1] not in QUICK else [])
     for m in MISTAKES
 ]
-# What a self-check lets pass, because on its own numbers it is no mistake.
-HIDDEN_ONLY: set[tuple[str, str]] = set()
+# What a self-check lets pass: it knows nothing of the classroom, which no student has.
+HIDDEN_ONLY = {("compare_seeds", "calls the hidden tests")}
 CLAIM = {"attribute": "Bangs"}
 
 
@@ -125,7 +125,8 @@ def test_an_answer_that_does_nothing_is_worth_next_to_nothing(task, name):
 def test_the_packages_own_function_earns_nothing(task, name, capsys):
     if task != "compare_seeds":  # there the mean difference is the student's own
         assert worth(WRONG[task][name], task) == 0
-    assert "write it yourself" in said(WRONG[task][name], task, capsys)
+    if name != "calls the hidden tests":
+        assert "write it yourself" in said(WRONG[task][name], task, capsys)
 
 
 def test_a_poisoned_function_works_again_afterwards():

@@ -22,7 +22,7 @@ import dfcvae.course.checks
 from dfcvae.course.checks.trial import digest
 
 FOLDER = Path(dfcvae.course.checks.__file__).parent
-SETS = ("ps1", "ps2")
+SETS = ("ps1", "ps2", "ps3")
 
 
 def numbers(value: Any) -> list[float]:
