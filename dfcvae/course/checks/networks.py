@@ -104,3 +104,16 @@ class PaleCopy(nn.Module):
 
     def generate(self, x: Tensor) -> Tensor:
         return self.decode(self.encode(x)[0]).detach()
+
+
+def small_vgg(wider: int = 1) -> nn.Sequential:
+    """The layers of torchvision's vgg19_bn().features with few channels."""
+    layers: list[nn.Module] = []
+    c_in = 3
+    for convolutions, width in zip((2, 2, 4, 4, 4), (4, 6, 5, 7, 5), strict=True):
+        for _ in range(convolutions):
+            c_out = wider * width
+            layers += [nn.Conv2d(c_in, c_out, 3, padding=1), nn.BatchNorm2d(c_out), nn.ReLU(inplace=True)]
+            c_in = c_out
+        layers.append(nn.MaxPool2d(2))
+    return filled(nn.Sequential(*layers), 41).eval()
