@@ -1,7 +1,7 @@
 """The numbers of the self-checks, made here with the reference functions and written into ``dfcvae``.
 
-    python -m dfcvae_classroom.make_checks            # writes dfcvae/course/checks/ps1.json ... where they differ
-    python -m dfcvae_classroom.make_checks --check    # only says which differ
+    python -m dfcvae_classroom.make_checks            # writes those of dfcvae/course/checks/*.json that differ
+    python -m dfcvae_classroom.make_checks --check    # only says which they are
 
 Students import ``dfcvae.course.checks``, which holds no solution: what is right, and what a known mistake
 gives, is there as numbers.
@@ -45,8 +45,9 @@ def names(functions: tuple[Callable, ...]) -> list[str]:
 
 def made(name: str) -> dict[str, Any]:
     """The tasks of a problem set."""
-    from dfcvae_classroom import grading, make_checks
     from importlib import import_module
+
+    from dfcvae_classroom import grading, make_checks
 
     tasks = import_module(f"{make_checks.__name__}.{name}").tasks()
     hidden = import_module(f"{grading.__name__}.{name}").TASKS

@@ -81,9 +81,7 @@ def kl_normal() -> dict[str, Any]:
     for prior in ({"m": zeros, "s": ones}, {"m": m, "s": ones}, {"m": m, "s": s}):
         recipes = clouds(3, 5) | prior
         inputs = [given(recipe) for recipe in recipes.values()]
-        cases.append(
-            {"given": recipes} | case(normal_kl(*inputs).mean(), _wrong_kls(*inputs), unit=" nats")
-        )
+        cases.append({"given": recipes} | case(normal_kl(*inputs).mean(), _wrong_kls(*inputs), unit=" nats"))
     by = [tensor.requires_grad_() for tensor in inputs]
     found = torch.autograd.grad(normal_kl(*by).mean(), by)
     cases[-1]["gradients"] = dict(zip(recipes, map(numbers, found), strict=True))
@@ -321,7 +319,10 @@ def decoder() -> dict[str, Any]:
         "z": z,
         "whole": case(
             decode_by_parts(network, given(z)),
-            {between.format(name): decode_by_parts(network, given(z), slope) for name, slope in wrong.items()},
+            {
+                between.format(name): decode_by_parts(network, given(z), slope)
+                for name, slope in wrong.items()
+            },
             otherwise=apart,
         ),
         "say": {
@@ -372,7 +373,9 @@ def _wrong_blocks(h: Tensor, weight: Tensor, bias: Tensor) -> dict[str, Tensor]:
     return {
         at_border: convolve(nearest, "constant"),
         "the border is mirrored: repeat the outermost pixels beyond it.": convolve(nearest, "reflect"),
-        "the border goes round to the other side: repeat the outermost pixels.": convolve(nearest, "circular"),
+        "the border goes round to the other side: repeat the outermost pixels.": convolve(
+            nearest, "circular"
+        ),
         tiled: convolve(h.repeat(1, 1, 2, 2)),
         early: F.interpolate(convolve(h), scale_factor=2),
         smoothed: convolve(smooth("bilinear", False)),
@@ -484,14 +487,15 @@ def _trained(x: Tensor) -> tuple[dict[str, dict[str, list[float]]], tuple[Tensor
     model, start = WatchedVAE(NO_NOISE), WatchedVAE(NO_NOISE)
     optimizer = torch.optim.Adam(model.parameters(), lr=RATE)
     updates: dict[str, dict[str, list[float]]] = {name: {} for name in FOLLOWED}
+    terms = []
     for step in range(1, 7):
         mu, log_var = model.encode(x)
         kl, error = terms_of(x, model.decode(mu), mu, log_var)
-        first = (kl.detach(), error.detach()) if step == 1 else first
+        terms.append((kl.detach(), error.detach()))
         optimizer.zero_grad()
         (ALPHA * kl + BETA * error).backward()
         optimizer.step()
         for name in FOLLOWED if step in (1, 6) else ():
             moved = model.get_parameter(name).detach() - start.get_parameter(name).detach()
             updates[name][str(step)] = numbers(moved)
-    return updates, first
+    return updates, terms[0]

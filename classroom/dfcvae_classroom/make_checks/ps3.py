@@ -128,9 +128,7 @@ def counterfactual_gains() -> dict[str, Any]:
             "graph left": (
                 "the numbers are right, but a graph hangs on them: nothing is trained here (no_grad)."
             ),
-            "training mode": (
-                "a model handed over in training mode gives other numbers: call eval() first."
-            ),
+            "training mode": ("a model handed over in training mode gives other numbers: call eval() first."),
             "left in eval": (
                 "the model was in training mode and comes back in eval: leave it as you found it."
             ),
@@ -172,7 +170,9 @@ def _gains(
         "the vector comes from the test faces: `after` shows the answer. It comes from `codes` alone.": (
             gain(leaked)
         ),
-        "each face gets a vector of its own from `after`, the answer: it comes from `codes` alone.": gain(own),
+        "each face gets a vector of its own from `after`, the answer: it comes from `codes` alone.": gain(
+            own
+        ),
         "the baseline is `before` itself: doing nothing means its *reconstruction* (amount 0).": (
             gain(vector, nothing=mse(before, after))
         ),
@@ -400,13 +400,9 @@ def claim() -> dict[str, Any]:
             "attribute": f"attribute is {{found!r}}: take one of {', '.join(CHANGES)}.",
             "amount": "amount is {amount:g}: one of the amounts that were tried.",
             "low above high": LOW_ABOVE_HIGH,
-            "outside": (
-                "the gain lies outside of its own interval: do the three come from the same faces?"
-            ),
+            "outside": ("the gain lies outside of its own interval: do the three come from the same faces?"),
             "faces": "faces is the number of test faces that the gain was measured on.",
-            "wide": (
-                "the interval spans more than 8 dB: is it that of single faces, not of their mean?"
-            ),
+            "wide": ("the interval spans more than 8 dB: is it that of single faces, not of their mean?"),
             "verdict": "verdict is {found!r}: one of nearer, farther, undecided.",
             "verdict denied": "the verdict is {found!r}; the interval, {low:g} to {high:g}, says {said!r}.",
         },

@@ -28,7 +28,10 @@ def tasks() -> dict[str, Any]:
 
 
 def found() -> dict[str, Any]:
-    own = {cls.__name__: [n for n, f in vars(cls).items() if isinstance(f, FunctionType)] for cls in (Judge, WildDFCVAE)}
+    own = {
+        cls.__name__: [n for n, f in vars(cls).items() if isinstance(f, FunctionType)]
+        for cls in (Judge, WildDFCVAE)
+    }
     return {
         "tried": "the form: five promises, a place each; whether they are right is yours",
         "promises": list(PROMISES),
@@ -104,21 +107,15 @@ def repaired() -> dict[str, Any]:
             "no part": f"the model has no {{name}}: keep the names {', '.join(PARTS)}.",
             "range": "decode gives numbers from {low:.2f} to {high:.2f}.",
             "narrow range": "decode never leaves {low:.2f} to {high:.2f}.",
-            "clipped": (
-                "{stuck:.0%} of the pixels stand at an end or beyond: clipping hides the range."
-            ),
+            "clipped": ("{stuck:.0%} of the pixels stand at an end or beyond: clipping hides the range."),
             "normalised loss": "the loss does not see original and reconstruction both normalised.",
             "moved": "train() undoes .eval(): the judge's statistics move, whatever requires_grad says.",
             "neighbours": (
                 "under train() what the judge says of an image depends on its neighbours in the batch."
             ),
-            "all in eval": (
-                "the VAE's own batch norm no longer trains: only the judge is to stay in eval."
-            ),
+            "all in eval": ("the VAE's own batch norm no longer trains: only the judge is to stay in eval."),
             "other layers": "these are not relu1_1, relu2_1 and relu3_1 of a vgg19_bn.",
-            "number of layers": (
-                "there are {number} feature maps where the paper compares three ReLUs."
-            ),
+            "number of layers": ("there are {number} feature maps where the paper compares three ReLUs."),
             "maps": "{number} feature maps for {layers} layers.",
             "overwritten": (
                 "a batch norm comes back without a negative number: the ReLU behind wrote into it first."
@@ -131,9 +128,7 @@ def repaired() -> dict[str, Any]:
             "left behind": "the judge does not follow .to().",
             "stopped": "images of {size} pixels with channels {channels} stop it: {error}.",
             "another size": "images of {size} pixels come back as {found}.",
-            "reversed": (
-                "the caller's list comes back reversed: a second name for a list is not a copy."
-            ),
+            "reversed": ("the caller's list comes back reversed: a second name for a list is not a copy."),
             "list changed": "the caller's list was changed to {found}.",
             "list remembered": "images come back in another size once the caller's list is changed.",
             "unbounded": "encode gives a log_var of {log_var:.0f}{where}.",
@@ -168,9 +163,7 @@ def tests() -> dict[str, Any]:
         ),
         "say": {
             "no list": "tests is {found}: expected a list of functions, without parentheses.",
-            "number": (
-                "different functions in the list: {number}. Expected are 5, one for each fault."
-            ),
+            "number": ("different functions in the list: {number}. Expected are 5, one for each fault."),
             "arguments": "{name} cannot be called with a class alone: {error}.",
             "not written": "{name} is not written yet.",
             "fails on yours": "{name} fails on your own class, {why}.",

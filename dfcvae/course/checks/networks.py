@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -18,7 +20,8 @@ class WatchedVAE(VAE):
     def __init__(self, shift: float) -> None:
         super().__init__(32, 5, (6, 8))
         filled(self, 9)
-        self.shift, self.seen = shift, []  # type: list
+        self.shift = shift
+        self.seen: list[dict[str, Any]] = []
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
         mu, log_var = super().encode(x)

@@ -50,7 +50,7 @@ def draw_z(task: Task, answer: Tried) -> None:
     by = trial.learning(mu=mu, log_var=log_var)
     few = answer(*by.values(), 3, seeded(0))
     right = {"mu": torch.full_like(mu, 3), "log_var": (few.detach() - mu).sum(dim=0) / 2}
-    trial.expect_gradients(few.sum(), by, {name: trial.digest(tensor) for name, tensor in right.items()})
+    trial.expect_gradients(few.sum(), by, right)
 
 
 @self_check
@@ -144,11 +144,12 @@ def decoder(task: Task, up_block: Tried, make_decoder: Tried) -> None:
     task.refuse(low < 0 or high > 1, "out of range", low=low, high=high)
     task.refuse((x_hat[0] - x_hat[1]).abs().max() < 1e-4, "z unused")
     layers = {kind: _by_width(network, kind) for kind in (nn.Linear, nn.Conv2d, nn.BatchNorm2d)}
-    found, expected = [c.weight.shape[:2] for c in layers[nn.Conv2d]], [*zip([*channels[1:], 3], channels)]
-    task.refuse([*map(tuple, found)] != expected, "levels", found=found, expected=expected)
-    norms, expected = len(layers[nn.BatchNorm2d]), len(channels) - 1
+    found = [tuple(convolution.weight.shape[:2]) for convolution in layers[nn.Conv2d]]
+    expected = [*zip([*channels[1:], 3], channels, strict=True)]
+    task.refuse(found != expected, "levels", found=found, expected=expected)
+    norms = len(layers[nn.BatchNorm2d])
     task.refuse(norms == len(channels), "norm at the end")
-    task.refuse(norms != expected, "norms", norms=norms, expected=expected)
+    task.refuse(norms != len(channels) - 1, "norms", norms=norms, expected=len(channels) - 1)
     for i, layer in enumerate(sum(layers.values(), [])):
         trial.filled(layer, i)
     recognise(network(z), task["whole"])
@@ -173,7 +174,9 @@ def train_vae(task: Task, answer: Tried) -> None:
     pictures, settings = task["pictures"], task["settings"]
     batch, alpha, beta, _ = settings
 
-    def run(pictures: Tensor, shift: float, steps: int = STEPS, elsewhere: int = 0) -> tuple[WatchedVAE, list]:
+    def run(
+        pictures: Tensor, shift: float, steps: int = STEPS, elsewhere: int = 0
+    ) -> tuple[WatchedVAE, list]:
         model = WatchedVAE(shift)
         torch.manual_seed(elsewhere)
         return model, answer(model, pictures, steps, *settings, seeded(0))
@@ -207,21 +210,18 @@ def train_vae(task: Task, answer: Tried) -> None:
     by_mu = line["by z"] + alpha * line["mu"] / batch
     by_log_var = 0.5 * (line["by z"] * (line["z"] - line["mu"]) + alpha * (line["log_var"].exp() - 1) / batch)
     for name, right in {"by mu": by_mu, "by log_var": by_log_var}.items():
-        task.refuse(not same(line[name], trial.digest(right), 0.01), "no gradient through z")
+        task.refuse(not same(line[name], right, 0.01), "no gradient through z")
     if any(not same(moved[name], right[str(STEPS)], 0.05) for name, right in task["updates"].items()):
         first, right = _moved(run(same_picture, NO_NOISE, 1)[0], task["updates"]), task["updates"]
         task.refuse(all(same(first[name], right[name]["1"], 0.01) for name in right), "later steps")
-        found, right = (torch.as_tensor(x).norm() for x in (first[DECODER], right[DECODER]["1"]))
-        task.refuse(True, "first step", ratio=(found / right).item())
+        far, right_far = (trial.digest(moved).norm() for moved in (first[DECODER], right[DECODER]["1"]))
+        task.refuse(True, "first step", ratio=(far / right_far).item())
 
 
 def _moved(model: WatchedVAE, names: Iterable[str]) -> dict[str, Tensor]:
     """By how much a training has moved weights."""
     start = WatchedVAE(0.0)
-    return {
-        name: trial.digest(model.get_parameter(name).detach() - start.get_parameter(name).detach())
-        for name in names
-    }
+    return {name: model.get_parameter(name).detach() - start.get_parameter(name).detach() for name in names}
 
 
 def _noise(task: Task, mu: Tensor, log_var: Tensor, z: Tensor) -> None:
@@ -239,6 +239,6 @@ def _noise(task: Task, mu: Tensor, log_var: Tensor, z: Tensor) -> None:
     }
     nats = {name: Normal(mu, spread).log_prob(z).sum().item() for name, spread in spreads.items()}
     nats["prior"] = Normal(0.0, 1.0).log_prob(z).sum().item()
-    likeliest = max(nats, key=nats.get)
+    likeliest = max(nats, key=lambda name: nats[name])
     task.refuse(nats[likeliest] > Normal(mu, std).log_prob(z).sum() + 10, likeliest)
     task.refuse(not 0.85 < epsilon.std() < 1.15 or epsilon.abs().max() < 2, "another spread")

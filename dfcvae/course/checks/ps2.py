@@ -16,8 +16,16 @@ from torch import Tensor, nn
 from dfcvae import faces
 from dfcvae.course.checks import trial
 from dfcvae.course.checks.networks import Branched, ThreeLayers, Trap
-from dfcvae.course.checks.trial import Mistake, Task, Tried, describe, expect_shape, given, recognise, same
-from dfcvae.course.checks.trial import self_check
+from dfcvae.course.checks.trial import (
+    Task,
+    Tried,
+    describe,
+    expect_shape,
+    given,
+    recognise,
+    same,
+    self_check,
+)
 from dfcvae.vgg import VGGFeatures
 
 
@@ -46,7 +54,15 @@ def name_layers(task: Task, answer: Tried) -> None:
         kinds = ["picture", *(type(layer).__name__ for layer in network)]
         for i, (one, right) in enumerate(zip(found, names, strict=True)):
             before, kind = kinds[i : i + 2]
-            what = "first" if i == 0 else "behind a pool" if "Pool" in before else "pool" if "Pool" in kind else ""
+            what = (
+                "first"
+                if i == 0
+                else "behind a pool"
+                if "Pool" in before
+                else "pool"
+                if "Pool" in kind
+                else ""
+            )
             task.refuse(one != right, f"name {what}".strip(), i=i, kind=kind, before=before, found=one)
 
 
@@ -56,7 +72,9 @@ def sees(task: Task, answer: Tried) -> None:
     for hint, case in task["cases"].items():
         for place, right in zip((0, 5), case["right"], strict=True):
             found = answer(trial.network(case["layers"]), place)
-            task.refuse(not isinstance(found, tuple | list) or len(found) != 2, "no pair", found=describe(found))
+            task.refuse(
+                not isinstance(found, tuple | list) or len(found) != 2, "no pair", found=describe(found)
+            )
             task.refuse(list(found) == [right[0], right[1] + 1], "one too far")
             where = " at place 5, though not at place 0" if place else ""
             task.refuse(list(found) != right, "places", found=tuple(found), where=where, hint=hint)
@@ -86,7 +104,10 @@ def features(task: Task, answer: Tried) -> None:
         task.refuse(not learning.requires_grad, "no gradient")
     task.refuse(list(found) != wanted, "order", found=list(found), wanted=wanted)
 
-    in_place = [(kind, given, options | {"inplace": True} if kind == "ReLU" else options) for kind, given, options in layers]
+    in_place = [
+        (kind, given, options | {"inplace": True} if kind == "ReLU" else options)
+        for kind, given, options in layers
+    ]
     overwriting = trial.filled(trial.network(in_place), 20)
     found = answer(overwriting, names, x.clone(), ["conv1_1", "relu1_2"])["conv1_1"]
     unchanged = all(layer.inplace for layer in overwriting if isinstance(layer, nn.ReLU))
@@ -169,7 +190,10 @@ def restore(task: Task, answer: Tried) -> None:
     x, mask, steps = task["x"], torch.ones(1, 1, 12, 14), 80
     mask[..., 4:9, 3:8] = 0
     known, target = torch.where(mask.bool(), x, 0.5), network(x).detach()
-    before, copies = [p.detach().clone() for p in network.parameters()], [t.clone() for t in (target, known, mask)]
+    before, copies = (
+        [p.detach().clone() for p in network.parameters()],
+        [t.clone() for t in (target, known, mask)],
+    )
     y = answer(network, *copies, steps)
     expect_shape(y, x.shape, "a picture as `known`")
     changed = any(not torch.equal(a, b) for a, b in zip(network.parameters(), before, strict=True))

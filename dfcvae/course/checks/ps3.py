@@ -15,8 +15,17 @@ import torch
 from torch import Tensor
 
 from dfcvae.course.checks.networks import PaleCopy
-from dfcvae.course.checks.trial import Mistake, Task, Tried, describe, expect_shape, given, recognise, same
-from dfcvae.course.checks.trial import self_check
+from dfcvae.course.checks.trial import (
+    Mistake,
+    Task,
+    Tried,
+    describe,
+    expect_shape,
+    given,
+    recognise,
+    same,
+    self_check,
+)
 
 
 def _numbers(found: Any, names: list[str]) -> list[float]:

@@ -15,12 +15,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from importlib import resources
 from random import Random
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 TOLERANCE = 1e-3  # float32 on another machine
+M = TypeVar("M", bound=nn.Module)
 WHOLE = 12  # numbers of a tensor that are stored one by one
 
 
@@ -33,7 +34,7 @@ class Poisoned(Exception):
 
 
 class Task:
-    """What is stored of a task: ``task[name]`` is an input or a case, ``refuse`` says one of its sentences."""
+    """What is stored of a task: ``task[name]`` is an input or a case; ``refuse`` says a sentence."""
 
     def __init__(self, data: Mapping[str, Any]) -> None:
         self.data = data
@@ -120,7 +121,10 @@ def given(recipe: Any) -> Any:
 
 
 def digest(tensor: Any) -> Tensor:
-    """A few float64 numbers that stand for a tensor: all of a small one, else its first and five weighted sums."""
+    """Float64 numbers that stand for a tensor: all of a small one, else the first and five weighted sums.
+
+    They stand for themselves, so that stored ones and tensors can be compared.
+    """
     flat = torch.as_tensor(tensor).detach().double().flatten()
     if len(flat) <= WHOLE:
         return flat
@@ -129,10 +133,10 @@ def digest(tensor: Any) -> Tensor:
 
 
 def same(found: Any, right: Any, tolerance: float = TOLERANCE) -> bool:
-    """Whether a tensor has the stored numbers, no further apart than ``tolerance`` of the largest of them."""
-    numbers, right = digest(found), torch.as_tensor(right).double().flatten()
-    slack = tolerance * right.abs().max().clamp_min(0.01)
-    return numbers.shape == right.shape and bool(((numbers - right).abs() <= slack).all())
+    """Whether a tensor has the right numbers, no further apart than ``tolerance`` of the largest of them."""
+    numbers, expected = digest(found), digest(right)
+    slack = tolerance * expected.abs().max().clamp_min(0.01)
+    return numbers.shape == expected.shape and bool(((numbers - expected).abs() <= slack).all())
 
 
 def expect_shape(found: Any, shape: Iterable[int], meaning: str) -> None:
@@ -146,9 +150,9 @@ def expect_shape(found: Any, shape: Iterable[int], meaning: str) -> None:
 
 
 def recognise(found: Any, case: Mapping[str, Any], tolerance: float = TOLERANCE) -> None:
-    """Raise the Mistake whose numbers were found, or one that says what was found; nothing for the right ones.
+    """Raise the Mistake whose numbers were found, or one that says what was found instead of the right ones.
 
-    case: "right", and perhaps "mistakes" {sentence: numbers}, "unit", and "otherwise", what to say of all else.
+    case: "right", and perhaps "mistakes" {sentence: numbers}, "unit", and "otherwise", what else to say.
     """
     if same(found, case["right"], tolerance):
         return
@@ -190,7 +194,7 @@ def network(layers: Iterable[tuple[str, list, dict[str, Any]]]) -> nn.Sequential
 
 
 @torch.no_grad()
-def filled(module: nn.Module, seed: int) -> nn.Module:
+def filled(module: M, seed: int) -> M:
     """The module with parameters, and averages of batch norm, that are the same everywhere."""
     for name, tensor in [*module.named_parameters(), *module.named_buffers()]:
         if tensor.is_floating_point():
@@ -215,8 +219,8 @@ def poisoned(names: Iterable[str]) -> Iterator[None]:
     for name in names:
         module, _, path = name.partition(":")
         with suppress(ImportError, AttributeError):  # what another version does not have, nobody calls
-            found = functools.reduce(getattr, path.split("."), importlib.import_module(module))
-            functions.append(inspect.unwrap(found))
+            found: Any = importlib.import_module(module)
+            functions.append(inspect.unwrap(functools.reduce(getattr, path.split("."), found)))
     codes = [function.__code__ for function in functions]
     try:
         for function in functions:
