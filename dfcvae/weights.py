@@ -1,31 +1,58 @@
-"""Weight files of loss networks: read with the normalisation they expect, and never executed."""
+"""Weights of loss networks: found by name or read from a file, with the normalisation that they expect.
+
+Nothing in a file is executed, and a file that does not say its normalisation is refused: features of images
+on another scale look plausible and are wrong.
+"""
 
 from __future__ import annotations
 
 import json
 import math
-import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
-from dfcvae.files import checksum_of_all, is_state_dict, recorded_sha256, sha256, torn
+from dfcvae import download
+from dfcvae.download import IMAGENET_MEAN, IMAGENET_STD
+from dfcvae.files import checksum_of_all, is_state_dict, load_checked, recorded_sha256, sha256
 
 MINI_FILE = Path(__file__).parent / "pretrained" / "vgg_mini.safetensors"
 
 
 @dataclass(frozen=True)
 class Weights:
-    """Tensors under torchvision's keys (``features.0.weight``), and the normalisation they expect."""
+    """tensors by torchvision's keys ("features.0.weight"); mean and std of RGB in [0, 1], by which it is
+    normalised; pooling that the network was trained with; calibration as ``VGGFeatures`` has it.
+    """
 
     tensors: Mapping[str, Tensor]
     mean: tuple[float, ...]
     std: tuple[float, ...]
     name: str
     arch: str | None = None
+    pooling: str = "max"
+    calibration: Mapping[str, float] = field(default_factory=dict)
+
+
+def find_weights(
+    weights: str | Path, arch: str, mean: Sequence[float] | None, std: Sequence[float] | None
+) -> Weights:
+    """What ``VGGFeatures(weights=...)`` means by a name or a path, but for "random"."""
+    if weights in ("torchvision", "auto", "mini"):
+        if mean or std:
+            raise ValueError(f"weights={weights!r} know their normalisation: leave out mean and std.")
+        path = None
+        if weights != "mini":
+            path = download.fetch_trunk(arch) if weights == "torchvision" else download.cached_trunk(arch)
+        try:
+            return read_weights(path or MINI_FILE)
+        except ValueError as error:
+            raise ValueError(f"{error} Delete {str(path or MINI_FILE)!r} and fetch it again.") from None
+    if mean is None and std is None and download.known_arch(Path(weights)):
+        mean, std = IMAGENET_MEAN, IMAGENET_STD
+    return read_weights(Path(weights), mean, std)
 
 
 def read_weights(
@@ -41,65 +68,46 @@ def read_weights(
             f"no weights file at {str(path)!r}: give a .safetensors or .pth file, or one of "
             "'auto', 'torchvision', 'mini', 'random'."
         )
-    metadata, tensors = _read_tensors(path)
-    _check(path, metadata, tensors)
+    try:
+        metadata, tensors = _read_tensors(path)
+    except ValueError as error:
+        raise ValueError(f"{path.name} cannot be read as weights ({error}).") from None
+    if not is_state_dict(tensors):
+        raise ValueError(f"{path.name} holds no state dict: expected names with tensors of real numbers.")
+    if metadata.get("crc32") not in (None, str(checksum_of_all(tensors))):
+        raise ValueError(f"{path.name} is damaged: its tensors are not those of its checksum.")
+    if recorded_sha256(path) not in (None, sha256(path)):
+        raise ValueError(f"{path.name} is damaged: its checksum is not that of checksums.json beside it.")
     try:
         mean = tuple(map(float, mean or json.loads(metadata.get("mean", "null"))))
         std = tuple(map(float, std or json.loads(metadata.get("std", "null"))))
-        usable = len(mean) == len(std) == 3 and min(std) > 0 and all(map(math.isfinite, mean + std))
+        known = len(mean) == len(std) == 3 and min(std) > 0 and all(map(math.isfinite, mean + std))
     except (TypeError, ValueError, RecursionError):
-        usable = False
-    if not usable:
+        known = False
+    if not known:
         raise ValueError(
             f"{path.name} does not say which normalisation its network expects: give mean=(r, g, b) and "
             "std=(r, g, b) of images in [0, 1], or write them into the file's metadata as JSON lists."
         )
-    return Weights(tensors, tuple(mean), tuple(std), metadata.get("name", path.name), metadata.get("arch"))
-
-
-def _check(path: Path, metadata: Mapping[str, str], tensors: Mapping[str, Tensor]) -> None:
-    """Against the checksum kept in the file, or in the checksums.json beside it; most files have neither."""
-    kept, recorded = metadata.get("crc32"), recorded_sha256(path)
-    if kept is not None and kept != str(checksum_of_all(tensors)):
-        raise ValueError(f"{path.name} is damaged: its tensors are not those of its checksum.")
-    if recorded is not None and recorded != sha256(path):
-        raise ValueError(f"{path.name} is damaged: its checksum is not that of checksums.json beside it.")
+    return Weights(
+        tensors,
+        tuple(mean or ()),
+        tuple(std or ()),
+        metadata.get("name", path.name),
+        metadata.get("arch"),
+        metadata.get("pooling", "max"),
+        json.loads(metadata.get("calibration", "{}")),
+    )
 
 
 def _read_tensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """Metadata and tensors. ValueError with the reason where the file is damaged or no weights file."""
     from safetensors import SafetensorError, safe_open
 
+    if path.suffix != ".safetensors":
+        return {}, load_checked(path)
     try:
-        if path.suffix == ".safetensors":
-            with safe_open(path, "pt") as file:
-                return file.metadata() or {}, {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-        _refuse_torn(path)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of pickles of another protocol, which it reads or refuses
-            tensors = torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, RuntimeError, ValueError, EOFError, OSError, ImportError) as error:
-        reason = _first_line(error)
-        if "weights_only" in reason:  # torch's advice is to switch the protection off
-            reason = "it is neither a zip archive nor a pickle of tensors"
-        raise ValueError(f"{path.name} cannot be read as weights ({reason}).") from None
-    except Exception:  # torch.load raises pickle.UnpicklingError on anything but tensors
-        raise ValueError(
-            f"{path.name} is refused: it holds more than tensors, or is no weights file: "
-            "save the state dict alone, or fetch the file again."
-        ) from None
-    if not is_state_dict(tensors):
-        raise ValueError(f"{path.name} holds no state dict: expected names with tensors of real numbers.")
-    return {}, tensors
-
-
-def _refuse_torn(path: Path) -> None:
-    """torch.save writes a zip archive with checksums, and torch.load does not look at them."""
-    with path.open("rb") as file:
-        zipped = file.read(4) == b"PK\x03\x04"
-    broken = torn(path) if zipped else ""
-    if broken:
-        raise ValueError(broken)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:160]
+        with safe_open(path, "pt") as file:
+            return file.metadata() or {}, {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, RuntimeError) as error:
+        raise ValueError(str(error).splitlines()[0][:160]) from None
