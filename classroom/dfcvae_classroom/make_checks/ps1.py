@@ -328,8 +328,8 @@ def decoder() -> dict[str, Any]:
         "say": {
             "no module": "{function} gives {kind}: expected an nn.Module.",
             "parameters": (
-                "up_block(2, 3) has parameters {shapes}: expected one 3x3 convolution with a bias, (3, 2, 3, 3) "
-                "and (3,), and nothing else (a transposed convolution turns the first two round)."
+                "up_block(2, 3) has parameters {shapes}: expected one 3x3 convolution with a bias, "
+                "(3, 2, 3, 3) and (3,), and nothing else (a transposed convolution turns the first two round)."
             ),
             "out of range": "brightness goes from {low:.1f} to {high:.1f}: expected between 0 and 1.",
             "z unused": "two different z give the same picture.",
@@ -462,7 +462,8 @@ def train_vae() -> dict[str, Any]:
                 "the first step is right and later ones are not: what do gradients or optimizer carry over?"
             ),
             "first step": (
-                "the first step moves the decoder's weights {ratio:.2g} times as far as Adam at this rate would."
+                "the first step moves the decoder's weights {ratio:.2g} times as far as Adam at this rate "
+                "would."
             ),
             "no noise": "z is mu: the noise looks left out.",
             "uniform from 0": UNIFORM.replace("draw", "z"),

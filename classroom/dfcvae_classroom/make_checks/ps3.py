@@ -201,8 +201,8 @@ def _interval(values: Tensor, slack: float, before: dict[str, float]) -> dict[st
 
 
 def choose_then_measure() -> dict[str, Any]:
-    # On validation the second amount is best; the first has one face that shouts, the last most faces; on test
-    # the third is.
+    # On validation the second amount is best; the first has one face that shouts, the last most faces. On
+    # test the third is best.
     g, amounts = torch.Generator().manual_seed(4), torch.tensor([0.5, 1.25, 2.5, 3.5, 4.5])
     validation = torch.tensor([[0.1], [1.0], [0.3], [-1.0], [0.0]]) + 0.2 * torch.randn(5, 40, generator=g)
     validation[0, 0] = 8.0

@@ -169,14 +169,14 @@ def tests() -> dict[str, Any]:
             "fails on yours": "{name} fails on your own class, {why}.",
             "returns": "{name} returns {found}: a test asserts, what it returns is not read.",
             "does not look": (
-                "{name} passes with a class that cannot be built: does it use the Model that it is given, and "
-                "does it catch exceptions?"
+                "{name} passes with a class that cannot be built: does it use the Model that it is given, "
+                "and does it catch exceptions?"
             ),
             "by chance": "{name} passes on your class with some random numbers and not with others.",
             "passes as found": "{name} passes on the program as it was found: it catches nothing there.",
             "how it is written": (
-                "{name} fails on a class that does what yours does, {why}: test what is promised, not how you "
-                "wrote it."
+                "{name} fails on a class that does what yours does, {why}: test what is promised, not how "
+                "you wrote it."
             ),
             "work": (
                 "they are right so far, and compute {times:.1f} times as much as they may: use smaller "
