@@ -17,8 +17,6 @@ from typing import Any
 
 import torch
 
-from dfcvae_classroom.grading.award import award as award
-
 PUBLIC = "public"  # the secret of the variant that the repository carries
 
 # Points, and what must be true for them; an exception means that it is not.

@@ -16,7 +16,7 @@ from dfcvae.course import lesson_02 as seeing
 from dfcvae.course.checks import ps2 as checks
 from dfcvae.vgg import layer_names
 
-SOURCE = Path(__file__).resolve().parent.parent / "classroom/dfcvae_classroom/sources/ps2_perceptual"
+SOURCE = Path(__file__).resolve().parent.parent / "dfcvae_classroom/sources/ps2_perceptual"
 SOLUTION = re.compile(r"### BEGIN SOLUTION\n.*### END SOLUTION", re.DOTALL)
 DEALS = Deal("public"), Deal("another course's secret")
 DEAR = ("restore", "disagree")  # which search, or draw faces
@@ -176,7 +176,7 @@ def test_self_check_bears_anything(task, given, capsys):
 
 
 def test_the_release_shows_pictures_to_expect_but_no_pair_that_disagrees():
-    release = SOURCE.parents[1] / "release/ps2_perceptual/ps2_perceptual.ipynb"
+    release = SOURCE.parents[3] / "notebooks/assignments/ps2_perceptual/ps2_perceptual.ipynb"
     shown = {cell.id for cell in nbformat.read(release, as_version=4).cells if cell.get("outputs")}
     tasks = {task.replace("_", "-") for task in TASKS}
     assert {name.removesuffix("-expected").removesuffix("-figure") for name in shown} == tasks

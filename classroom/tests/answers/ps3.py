@@ -144,7 +144,9 @@ def matched_vector(mu, has, company):
     from dfcvae.latent import attribute_vectors
     return attribute_vectors(mu, has[:, None])[0]
 """,
-        "calls the hidden tests": "from dfcvae_classroom.grading.ps3_cases import matched as matched_vector\n",
+        "calls the hidden tests": """
+from dfcvae_classroom.grading.ps3_cases import matched as matched_vector
+""",
     },
     "counterfactual_gains": {
         "test images define the vector": _but(
@@ -243,7 +245,7 @@ from dfcvae_classroom.grading.ps3_cases import gains as counterfactual_gains
         "calls the package": _but(
             "choose_then_measure",
             "mean = sum(g) / len(g)",
-            "mean, half = __import__('dfcvae').course.paper.interval(test[k])",
+            "mean, half = __import__('dfcvae.course.lesson_06').course.lesson_06.interval(test[k])",
         ),
     },
     "evidence": {

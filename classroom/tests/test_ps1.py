@@ -16,7 +16,7 @@ import dfcvae
 from dfcvae.course.checks import ps1 as check
 
 ROOT = Path(__file__).parents[1]
-NOTEBOOK = ROOT / "classroom/dfcvae_classroom/sources/ps1_vae" / "ps1_vae.ipynb"
+NOTEBOOK = ROOT / "dfcvae_classroom/sources" / "ps1_vae" / "ps1_vae.ipynb"
 SOLUTION = re.compile(r"^( *)### BEGIN SOLUTION$.*?^ *### END SOLUTION$", re.MULTILINE | re.DOTALL)
 SLOW = "train_vae"  # its wrong answers take a third of a second each
 SAMPLE = "KL averaged over latents", "spread detached", "rand for randn", "the package's own"
@@ -25,7 +25,7 @@ DEALS = Deal("public"), Deal("another course")
 
 def _answers():
     """tests/answers/ps1.py, which pytest does not import: a folder of answers, no tests."""
-    spec = importlib.util.spec_from_file_location("answers_ps1", ROOT / "tests" / "answers" / "ps1.py")
+    spec = importlib.util.spec_from_file_location("answers_ps1", Path(__file__).parent / "answers" / "ps1.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module

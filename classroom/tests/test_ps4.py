@@ -23,7 +23,7 @@ from dfcvae import dfc
 from dfcvae.course.checks import ps4 as check
 
 NOTEBOOK = (
-    Path(__file__).parents[1] / "classroom/dfcvae_classroom/sources/ps4_find_the_bugs/ps4_find_the_bugs.ipynb"
+    Path(__file__).parents[1] / "dfcvae_classroom/sources/ps4_find_the_bugs/ps4_find_the_bugs.ipynb"
 )
 DEALS = (Deal(), Deal("another"))
 ANSWERS = {"found": "found", "repaired": "Repaired", "tests": "tests"}

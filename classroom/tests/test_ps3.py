@@ -15,7 +15,7 @@ from dfcvae_classroom.grading.ps3 import TASKS, deal_notebook
 from dfcvae import latent
 from dfcvae.course.checks import ps3 as check
 
-SOURCE = Path(__file__).parents[1] / "classroom/dfcvae_classroom/sources/ps3_latent_evidence"
+SOURCE = Path(__file__).parents[1] / "dfcvae_classroom/sources/ps3_latent_evidence"
 NOTEBOOK = nbformat.read(SOURCE / "ps3_latent_evidence.ipynb", as_version=4)
 CELLS = {cell.id: cell for cell in NOTEBOOK.cells}
 SOLUTION = re.compile(r"( *)### BEGIN SOLUTION\n.*?### END SOLUTION", re.DOTALL)

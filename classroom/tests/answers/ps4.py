@@ -64,7 +64,8 @@ WRONG = {
         "a model for a class": "Repaired = WildDFCVAE(small_vgg())\n",
         "the package's DFC-VAE": "from dfcvae import DFCVAE as Repaired\n",
         "the package's repaired class": "from dfcvae.pytorch_vae import DFCVAE as Repaired\n",
-        "the grader's own program": "from dfcvae_classroom.grading.wild.program import WildDFCVAE as Repaired\n",
+        "the grader's own program": "from dfcvae_classroom.grading.wild.program import WildDFCVAE\n\n"
+        "Repaired = WildDFCVAE\n",
         "built from the grader's text": "from dfcvae_classroom.grading.wild.editing import build, text\n\n"
         'Repaired = build(text())["WildDFCVAE"]\n',
         "inherited from the grader's": "from dfcvae_classroom.grading.wild import program\n\n\n"

@@ -11,7 +11,7 @@ from dfcvae_classroom import guard, isolation, sandbox
 
 pytest.importorskip("IPython", reason="the sandbox runs cells as a notebook does: pip install dfcvae[teach]")
 
-HIDDEN = (Path(__file__).parent / "classroom_fixture" / "hidden" / "ps0.py").read_text(encoding="utf-8")
+HIDDEN = (Path(__file__).parent / "fixture" / "hidden" / "ps0.py").read_text(encoding="utf-8")
 RIGHT = {
     "mean-square": "def mean_square(x):\n    return (x * x).sum() / len(x)",
     "kl": "def kl(mu, log_var):\n    return (mu**2 + log_var.exp() - 1 - log_var).sum(1).mean() / 2",
@@ -61,14 +61,14 @@ def test_cells_that_hang_call_out_or_eat_memory_cost_only_themselves(tmp_path):
     result = run({"torch": "import torch"} | RIGHT | probes)
     assert points(result) == [4, 3] and result.fooling == []
     assert "no other program" in text(result, "program") and "not run" in text(result, "shell")
-    assert not isolation.isolated() or "0000000000000000" in text(result, "rights")
-    assert os.path.exists(other) != isolation.isolated()
+    assert not (not isolation.hindrance()) or "0000000000000000" in text(result, "rights")
+    assert os.path.exists(other) != (not isolation.hindrance())
     assert result.notes == ["loop was stopped after 3 s"]
     assert "TimeUp" in text(result, "loop") and "worker.py" not in text(result, "loop")
     assert "no network" in text(result, "network")
     assert "memory" in text(result, "memory").lower() and "error" in text(result, "memory")
     assert "seen" in text(result, "picture") and "'text/plain': '2'" in text(result, "picture")
-    assert ("False" in text(result, "where")) == isolation.isolated()
+    assert ("False" in text(result, "where")) == (not isolation.hindrance())
     assert os.path.expanduser("~") + "'" not in text(result, "where")
 
 
