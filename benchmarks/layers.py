@@ -29,8 +29,7 @@ from reporting import as_in_training, machine, median, parser, synchronise, tabl
 
 import dfcvae
 from dfcvae import device as hardware
-from dfcvae.settings import Settings
-from dfcvae.trainer import Trainer
+from dfcvae.training import Settings, Trainer
 
 SPLITS = (8, 16, 32)
 ROUNDS, REPEATS = 4, 3  # of every call, one more each round to warm up, which counts too

@@ -16,7 +16,7 @@ import torch
 
 import dfcvae
 from dfcvae.figures.explore import Space, State
-from dfcvae.trainer import Trainer
+from dfcvae.training import Trainer
 
 
 def resident() -> float:

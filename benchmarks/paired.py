@@ -12,8 +12,7 @@ from quality_report import interval
 from reporting import as_in_training
 
 import dfcvae
-from dfcvae.settings import Settings
-from dfcvae.trainer import Trainer
+from dfcvae.training import Settings, Trainer
 
 
 def compare(

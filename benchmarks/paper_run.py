@@ -34,8 +34,7 @@ import dfcvae
 from dfcvae import device as hardware
 from dfcvae import download
 from dfcvae.datasets import Images
-from dfcvae.settings import Settings
-from dfcvae.trainer import Trainer
+from dfcvae.training import Settings, Trainer
 
 CELEBA, TARGET_SECONDS = 202_599, 30
 # Dense, in TFLOP/s, of NVIDIA's data sheets; the PCIe and NVL cards are slower than these.

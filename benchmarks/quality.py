@@ -25,15 +25,14 @@ from quality_report import write_report
 from torch import Tensor
 
 import dfcvae
-from dfcvae.checkpoint import read_metrics
 from dfcvae.course.profiles import profile
 from dfcvae.device import available_threads, pick_precision
 from dfcvae.drawing import DRAWING_VERSION
 from dfcvae.evaluation import evaluate, frechet_distance, laplacian, laplacian_variance, reconstructions
 from dfcvae.files import sha256
-from dfcvae.settings import Settings
-from dfcvae.vgg import VGGFeatures
-from dfcvae.weights import MINI_FILE
+from dfcvae.runs import read_metrics
+from dfcvae.training import Settings
+from dfcvae.vgg import MINI_FILE, VGGFeatures
 
 RATES = (2.5e-4, 5e-4, 1e-3, 2e-3)
 TEST_FACES = 4_000

@@ -19,8 +19,7 @@ from reporting import alone, as_in_training, machine, median, parser, synchronis
 import dfcvae
 from dfcvae import device as hardware
 from dfcvae import ranks
-from dfcvae.settings import Settings
-from dfcvae.trainer import Trainer
+from dfcvae.training import Settings, Trainer
 
 FEATURES = {"mini": "mini VGG", "random": "full-size VGG-19"}
 WARM_UP = 3

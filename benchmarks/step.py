@@ -29,8 +29,7 @@ import dfcvae
 from dfcvae import device as hardware
 from dfcvae import pytorch_vae
 from dfcvae.fast import onepass
-from dfcvae.settings import Settings
-from dfcvae.trainer import Trainer
+from dfcvae.training import Settings, Trainer
 
 BATCH = 64
 ROWS = {

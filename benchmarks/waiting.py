@@ -22,8 +22,7 @@ from reporting import as_in_training, machine, median, parser, synchronise, tabl
 
 import dfcvae
 from dfcvae import device as hardware
-from dfcvae.settings import Settings
-from dfcvae.trainer import Trainer
+from dfcvae.training import Settings, Trainer
 
 FEATURES = {"mini": "mini VGG", "random": "full-size VGG-19"}
 

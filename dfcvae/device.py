@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 import ctypes
-import math
-import os
 import platform
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
-M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # what mallopt calls them
-# Of the loss in fp16, in nats a few thousand at first: with PyTorch's 65,536 some ten steps would overflow.
-FIRST_SCALE = 32.0
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+# Of a loss in fp16. It starts at some thousand nats: with PyTorch's 65,536 the first ten steps would overflow.
+FIRST_SCALE = 32.0
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # names of mallopt(3)
 
 
 def pick_device(device: str | torch.device = "auto") -> torch.device:
     """ "auto" is CUDA, then Apple's MPS, then the CPU. Raises ValueError for a device that is not there."""
     if str(device) == "auto":
-        mps = getattr(torch.backends, "mps", None)
-        device = "cuda" if torch.cuda.is_available() else "mps" if mps and mps.is_available() else "cpu"
+        mps = torch.backends.mps.is_available()
+        device = "cuda" if torch.cuda.is_available() else "mps" if mps else "cpu"
     try:
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
@@ -56,10 +53,7 @@ def _computes_bf16(device: torch.device) -> bool:
 
 
 def _has_fp16_cores(device: torch.device) -> bool:
-    """Tensor cores, which began with Volta (7.0): many GPUs before it are slower in fp16 than in fp32.
-
-    The GTX 16 series has none and is known for NaN in fp16.
-    """
+    """Tensor cores, which began with Volta (7.0). The GTX 16 series has none and is known for NaN in fp16."""
     if device.type != "cuda" or torch.cuda.get_device_capability(device) < (7, 0):
         return False
     return "GTX 16" not in torch.cuda.get_device_name(device)
@@ -94,28 +88,9 @@ def loss_scaler(device: torch.device, precision: str) -> torch.amp.GradScaler:
     return torch.amp.GradScaler(device.type, FIRST_SCALE, enabled=precision == "fp16")
 
 
-def compiled(function: Callable, device: torch.device) -> Callable:
-    """``torch.compile``; on CUDA with CUDA graphs (mode "reduce-overhead"): small kernels cost their launch.
-
-    Pictures keep the layout that they have: moved to channels last, the gradient of the replicated border
-    does not lie as the compiler takes for granted, and it stops (seen with torch 2.15 on a CPU).
-    """
-    options = {"layout_optimization": False, "triton.cudagraphs": device.type == "cuda"}
-    return torch.compile(function, options=options, dynamic=False)
-
-
-@contextmanager
-def tuned(device: torch.device) -> Iterator[None]:
-    """cuDNN tries its kernels out once, which pays: batches have one size from the first step to the last.
-
-    On CUDA no bits are promised. TF32 stays as it is set: PyTorch's two ways of setting it do not mix.
-    """
-    before = torch.backends.cudnn.benchmark
-    torch.backends.cudnn.benchmark = before or device.type == "cuda"
-    try:
-        yield
-    finally:
-        torch.backends.cudnn.benchmark = before
+def layout(device: torch.device) -> torch.memory_format:
+    """How pictures lie in memory: channels last is faster, but MPS has got its batch norm wrong."""
+    return torch.contiguous_format if device.type == "mps" else torch.channels_last
 
 
 def to_device(drawn: Tensor, device: torch.device) -> Tensor:
@@ -123,58 +98,45 @@ def to_device(drawn: Tensor, device: torch.device) -> Tensor:
     return drawn.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else drawn.to(device)
 
 
-def layout(device: torch.device, compiled: bool = False) -> torch.memory_format:
-    """How pictures lie in memory: channels last is faster, but MPS has got its batch norm wrong.
-
-    For a compiled network see ``compiled``.
-    """
-    plain = device.type == "mps" or compiled
-    return torch.contiguous_format if plain else torch.channels_last
-
-
 @contextmanager
-def reusing_memory() -> Iterator[None]:
-    """Let the C library keep the memory of freed tensors for the next ones, where it is Linux's glibc.
+def repeating_steps(device: torch.device) -> Iterator[None]:
+    """Every step has the shapes of the one before, and two libraries can make use of that.
 
-    A training step allocates the same tensors as the step before. glibc gives large ones back to the
-    system each time, which then hands out empty pages anew, one by one, at the first touch.
+    cuDNN tries its kernels out once and takes the fastest. glibc keeps the memory of freed tensors for the
+    next step: else it gives large ones back to the system, which hands out empty pages anew at each touch.
     """
+    before = torch.backends.cudnn.benchmark
+    torch.backends.cudnn.benchmark = before or device.type == "cuda"
     _glibc("mallopt", M_MMAP_MAX, 0)
     _glibc("mallopt", M_TRIM_THRESHOLD, 2**31 - 1)
     try:
         yield
     finally:
+        torch.backends.cudnn.benchmark = before
         _glibc("mallopt", M_MMAP_MAX, 65_536)  # glibc's own
         _glibc("mallopt", M_TRIM_THRESHOLD, 2**27)  # its own is 128 KiB until it has adapted itself
         _glibc("malloc_trim", 0)
 
 
 def _glibc(function: str, *numbers: int) -> None:
-    # Elsewhere the question alone opens Python's own file, which Windows' app store does not allow.
     if sys.platform == "linux" and platform.libc_ver()[0] == "glibc":
         getattr(ctypes.CDLL(None), function)(*numbers)
 
 
 def available_threads() -> int:
-    """Processors that this process may use: the smaller of its affinity and its container's limit."""
-    affinity = getattr(os, "sched_getaffinity", None)
-    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
-    return max(1, min(cores, _container_limit()))
+    """Processors that this process may use: its affinity and its container's limit count."""
+    from joblib import cpu_count
+
+    return cpu_count()
 
 
-def _container_limit() -> int:
-    """Cores that the container's CPU quota amounts to, rounded up (control groups, version 2 and 1)."""
-    root = Path("/sys/fs/cgroup")
-    try:
-        if (root / "cpu.max").is_file():
-            quota, period = (root / "cpu.max").read_text().split()
-        else:
-            quota, period = (
-                (root / "cpu" / f"cpu.cfs_{name}_us").read_text() for name in ("quota", "period")
-            )
-        return math.ceil(int(quota) / int(period)) if int(quota) > 0 else 1 << 16
-    except (OSError, ValueError):
-        return 1 << 16
+def use_available_threads() -> int:
+    """Let torch use no more threads than ``available_threads``, and say how many it uses.
+
+    torch counts the machine's cores, not the container's share; threads without a core only wait.
+    """
+    torch.set_num_threads(min(torch.get_num_threads(), available_threads()))
+    return torch.get_num_threads()
 
 
 def describe(device: torch.device) -> str:

@@ -14,9 +14,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
-from dfcvae.perceptual import REDUCTIONS, PerceptualLoss, calibrate
+from dfcvae.perceptual import PerceptualLoss, calibrate
 from dfcvae.vae import VAE, VAEOutput, kl_divergence
 from dfcvae.vgg import VGGFeatures
 
@@ -99,8 +100,7 @@ class DFCVAE(VAE):
         beta = self.beta / self.alpha if self.alpha else math.inf
         if self.perceptual is None:
             return {"pixels": beta * 3 * self.image_size**2}
-        factor = REDUCTIONS[self.perceptual.reduction] * beta
-        return {layer: factor * weight for layer, weight in self.perceptual.layer_weights.items()}
+        return {layer: beta * factor for layer, factor in self.perceptual.factors.items()}
 
     def loss_function(self, out: VAEOutput, x: Tensor) -> dict[str, Tensor]:
         """Scalars: ``loss`` = alpha * ``kl`` + beta * ``reconstruction``, and the terms of each layer.
@@ -110,10 +110,11 @@ class DFCVAE(VAE):
         """
         kl = kl_divergence(out.mu, out.log_var)
         if self.perceptual is None:
-            terms = {"pixels": (out.reconstruction.float() - x.float()).square().flatten(1).sum(1).mean()}
+            squares = (out.reconstruction.float() - x.float()).square()  # (N, 3, S, S)
+            terms = {"pixels": squares.flatten(1).sum(1).mean()}  # summed over the image
         else:
             terms = self.perceptual.per_layer(out.reconstruction, x)
-        reconstruction = sum(terms.values())
+        reconstruction = torch.stack(list(terms.values())).sum()
         return {
             "loss": self.alpha * kl + self.beta * reconstruction,
             "kl": kl,

@@ -8,9 +8,9 @@ from pathlib import Path
 from dfcvae.fetching import Source, fetch
 from dfcvae.files import checksum_of_all, write_whole
 from dfcvae.locks import one_at_a_time
-from dfcvae.photos.celeba import HELP
-from dfcvae.vgg import IMAGENET_MEAN, IMAGENET_STD, build_layers, layer_names
 
+HELP = 'x'
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 OFFLINE = "fetch it in a browser and give its path, or work offline with the mini VGG (features='mini')"
 
 
@@ -53,13 +53,13 @@ def fetch_celeba(root: Path, progress: bool = True) -> None:
                 fetch(source, root / name, progress)
 
 
-def cached_vgg_trunk(arch: str) -> Path | None:
+def cached_trunk(arch: str) -> Path | None:
     """The truncated torchvision VGG of an earlier download, or None. Never downloads."""
     path = _trunk_path(arch)
     return path if path.is_file() else None
 
 
-def vgg_trunk(arch: str) -> Path:
+def fetch_trunk(arch: str) -> Path:
     """torchvision's VGG without its classifier, downloaded once (half a gigabyte) and kept truncated.
 
     Returns a .safetensors file with its normalisation in the metadata. Two processes may ask at once: one
@@ -85,7 +85,7 @@ def vgg_trunk(arch: str) -> Path:
 
 
 def _trunk_path(arch: str) -> Path:
-    from dfcvae.datasets import cache_dir
+    from dfcvae.files import cache_dir
 
     return cache_dir() / f"{arch}-torchvision-features.safetensors"
 
@@ -95,10 +95,10 @@ def _torchvision_copy(arch: str) -> Path | None:
     import torch
 
     path = Path(torch.hub.get_dir()) / "checkpoints" / VGG[arch].url.rpartition("/")[2]
-    return path if published_arch(path) == arch else None
+    return path if known_arch(path) == arch else None
 
 
-def published_arch(path: Path) -> str | None:
+def known_arch(path: Path) -> str | None:
     """Which of torchvision's VGGs a file is, by its name and checksum, or None."""
     for arch, source in VGG.items():
         if path.name == source.url.rpartition("/")[2] and source.is_whole(path):
@@ -112,21 +112,10 @@ def _keep_trunk(whole: Path, trunk: Path, arch: str) -> None:
     from safetensors.torch import save_file
 
     tensors = torch.load(whole, map_location="cpu", weights_only=True)
-    wanted = _trunk_keys(arch)
-    kept = {key: tensors[key].contiguous() for key in wanted if key in tensors}
-    if len(kept) != len(wanted):
-        raise ValueError(
-            f"{whole.name} is no {arch} of torchvision: it has no {next(k for k in wanted if k not in kept)}."
-        )
+    kept = {key: tensors[key].contiguous() for key in tensors if key.startswith("features.")}
     metadata = {"name": f"{arch} (torchvision, ImageNet)", "arch": arch}
     metadata |= {"mean": json.dumps(IMAGENET_MEAN), "std": json.dumps(IMAGENET_STD)}
     metadata["crc32"] = str(checksum_of_all(kept))
     write_whole(trunk, lambda part: save_file(kept, part, metadata))
 
 
-def _trunk_keys(arch: str) -> list[str]:
-    names = layer_names(arch)
-    parts = [key.rpartition(".") for key in build_layers(arch, widths=(1,) * 5).state_dict()]
-    return [
-        f"features.{names.index(name)}.{kind}" for name, _, kind in parts if kind != "num_batches_tracked"
-    ]

@@ -9,8 +9,6 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from dfcvae import ranks
-
 LOCK = ".lock"
 
 
@@ -22,7 +20,7 @@ def alone_in(out: Path) -> Iterator[None]:
     nothing. Of several ranks the first holds it. Where a file system knows no locks, a warning says so.
     """
     with ExitStack() as stack:
-        ranks.from_first(lambda: _hold(_made(out), stack))
+        _hold(_made(out), stack)
         yield
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dfcvae.fast import onepass
+from dfcvae import faces
 from dfcvae.vgg import VGGFeatures
 
 REDUCTIONS = {"paper": 0.5, "mean": 1.0}  # factor before the mean squared difference of a layer
@@ -34,14 +34,19 @@ class PerceptualLoss(nn.Module):
         super().__init__()
         if reduction not in REDUCTIONS:
             raise ValueError(f"unknown reduction {reduction!r}: expected one of {', '.join(REDUCTIONS)}.")
-        self.layer_weights = {layer: 1.0 for layer in vgg.layers}
-        unknown = set(layer_weights or {}) - set(vgg.layers)
+        given = dict(layer_weights or {})
+        unknown = set(given) - set(vgg.layers)
         if unknown:
             raise ValueError(
                 f"weights for {sorted(unknown)}: the loss network gives {', '.join(vgg.layers)}."
             )
-        self.layer_weights |= {layer: float(weight) for layer, weight in (layer_weights or {}).items()}
+        self.layer_weights = {layer: float(given.get(layer, 1.0)) for layer in vgg.layers}
         self.vgg, self.reduction = vgg, reduction
+
+    @property
+    def factors(self) -> dict[str, float]:
+        """What the mean squared difference of each layer is multiplied by: w_l, halved for "paper"."""
+        return {layer: REDUCTIONS[self.reduction] * weight for layer, weight in self.layer_weights.items()}
 
     def per_layer(self, x_hat: Tensor, x: Tensor) -> dict[str, Tensor]:
         """The weighted terms w_l * L_l by layer name; ``forward`` is their sum."""
@@ -49,15 +54,12 @@ class PerceptualLoss(nn.Module):
             raise ValueError(
                 f"x_hat is {tuple(x_hat.shape)} and x {tuple(x.shape)}: expected the same shape."
             )
-        factors = {layer: REDUCTIONS[self.reduction] * self.layer_weights[layer] for layer in self.vgg.layers}
-        if onepass.applies(self.vgg, x_hat, x):
-            return dict(zip(factors, onepass.weighted_squares(self.vgg, x_hat, x, factors), strict=True))
         with torch.no_grad():
             target = self.vgg(x)
-        return {
-            layer: factors[layer] * F.mse_loss(phi.float(), target[layer].float())
-            for layer, phi in self.vgg(x_hat).items()
-        }
+        terms = {}
+        for layer, phi in self.vgg(x_hat).items():  # phi: (N, C_l, H_l, W_l)
+            terms[layer] = self.factors[layer] * F.mse_loss(phi.float(), target[layer].float())
+        return terms
 
     def forward(self, x_hat: Tensor, x: Tensor) -> Tensor:
         return torch.stack(list(self.per_layer(x_hat, x).values())).sum()
@@ -76,18 +78,25 @@ def convert_weights(layer_weights: Mapping[str, float], scales: Mapping[str, flo
 def calibrate(vgg: VGGFeatures) -> dict[str, float]:
     """Layer weights under which two different faces lie at distance 1 in every layer, on average.
 
-    A calibration on a fixed batch, not a conversion: 64 drawn training faces (independent
-    factors, 64 x 64) are compared each with the next, w_l = 1 / mean squared difference of Phi_l. It makes
-    one weight usable with any loss network, whatever the scale of its features.
+    w_l = 1 / mean squared difference of Phi_l between each of 64 drawn training faces (independent factors,
+    64 x 64) and the next one. It makes one weight usable with any loss network, whatever the scale of its
+    features. The mini VGG's file has these numbers; other networks are measured once and keep them in
+    ``vgg.calibration``: empty it after changing such a network.
     """
-    from dfcvae import faces
-
-    x = faces.draw(faces.split_factors("train", 64, distribution="independent"), size=64).float() / 255
-    features = vgg(x.to(vgg.mean.device))
-    energy = {layer: (phi - phi.roll(1, dims=0)).square().mean().item() for layer, phi in features.items()}
-    silent = [layer for layer, value in energy.items() if not value > 0]
+    if not set(vgg.layers) <= set(vgg.calibration):
+        vgg.calibration.update(measure_differences(vgg))
+    silent = [layer for layer in vgg.layers if not vgg.calibration[layer] > 0]
     if silent:
         raise ValueError(
             f"{vgg.weights_name} gives the same {silent[0]} for every face: its weights are unfit."
         )
-    return {layer: 1.0 / value for layer, value in energy.items()}
+    return {layer: 1.0 / vgg.calibration[layer] for layer in vgg.layers}
+
+
+@torch.no_grad()
+def measure_differences(vgg: VGGFeatures) -> dict[str, float]:
+    """The mean squared difference of two different faces in each of the network's layers."""
+    factors = faces.split_factors("train", 64, distribution="independent")
+    x = faces.draw(factors, size=64).to(vgg.mean.device).float() / 255  # (64, 3, 64, 64)
+    features = vgg(x)
+    return {name: (phi - phi.roll(1, dims=0)).square().mean().item() for name, phi in features.items()}

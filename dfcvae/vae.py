@@ -6,15 +6,15 @@ arXiv 1610.00291, section 3.1 and figure 2.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-from dfcvae.fast.upsampling import UpsampleConv2d
-
-LOG_VAR_BOUND = 10.0  # std of z stays between exp(-5) and exp(5)
+LOG_VAR_BOUND = 10.0  # the standard deviation of z stays between exp(-5) and exp(5)
 
 
 class VAEOutput(NamedTuple):
@@ -25,6 +25,13 @@ class VAEOutput(NamedTuple):
     log_var: Tensor
 
 
+class Prior(Protocol):
+    """Where codes are drawn from: ``dfcvae.latent.fit_prior`` makes some."""
+
+    def sample(self, n: int, generator: torch.Generator | None = None) -> Tensor:
+        """n codes: (n, latent_dim)."""
+
+
 def kl_divergence(mu: Tensor, log_var: Tensor) -> Tensor:
     """KL(q(z|x) || N(0, I)) in nats per image: summed over latents, mean over the batch. A scalar.
 
@@ -32,7 +39,8 @@ def kl_divergence(mu: Tensor, log_var: Tensor) -> Tensor:
     mu, log_var: (N, latent_dim).
     """
     mu, log_var = mu.float(), log_var.float()
-    return -0.5 * (1 + log_var - mu.square() - log_var.exp()).sum(dim=1).mean()
+    per_image = -0.5 * (1 + log_var - mu.square() - log_var.exp()).sum(dim=1)  # (N, latent_dim) -> (N,)
+    return per_image.mean()
 
 
 class VAE(nn.Module):
@@ -51,7 +59,7 @@ class VAE(nn.Module):
         _check_sizes(image_size, latent_dim, self.channels)
         self.grid = image_size // 2 ** len(self.channels)  # side of the last feature maps
         self.encoder = _encoder(self.channels)
-        flat = self.channels[-1] * self.grid**2
+        flat = self.channels[-1] * self.grid**2  # numbers in the last feature maps: 256 * 4 * 4 = 4,096
         self.to_mu = nn.Linear(flat, latent_dim)
         self.to_log_var = nn.Linear(flat, latent_dim)
         self.from_z = nn.Linear(latent_dim, flat)
@@ -67,7 +75,8 @@ class VAE(nn.Module):
             raise ValueError(
                 f"images are {tuple(x.shape)} {x.dtype}: expected float (N, {str(expected)[1:]} in [0, 1]."
             )
-        h = self.encoder(x).flatten(1)  # (N, 3, S, S) -> (N, C * grid * grid)
+        h = self.encoder(x)  # (N, 3, 64, 64) -> (N, 256, 4, 4)
+        h = h.flatten(1)  # -> (N, 4096)
         log_var = LOG_VAR_BOUND * torch.tanh(self.to_log_var(h).float() / LOG_VAR_BOUND)
         return self.to_mu(h).float(), log_var
 
@@ -75,8 +84,9 @@ class VAE(nn.Module):
         """Images (N, 3, S, S) in [0, 1] from z (N, latent_dim)."""
         if z.ndim != 2 or z.shape[1] != self.latent_dim:
             raise ValueError(f"z is {tuple(z.shape)}: expected (N, {self.latent_dim}).")
-        h = self.from_z(z.to(self.from_z.weight.dtype)).view(-1, self.channels[-1], self.grid, self.grid)
-        return torch.sigmoid(self.decoder(h).float())
+        h = self.from_z(z.to(self.from_z.weight.dtype))  # (N, 100) -> (N, 4096)
+        h = h.view(-1, self.channels[-1], self.grid, self.grid)  # -> (N, 256, 4, 4)
+        return torch.sigmoid(self.decoder(h).float())  # -> (N, 3, 64, 64)
 
     def reparameterize(
         self,
@@ -98,37 +108,70 @@ class VAE(nn.Module):
     def forward(
         self, x: Tensor, generator: torch.Generator | None = None, epsilon: Tensor | None = None
     ) -> VAEOutput:
+        """The reconstruction of x (N, 3, S, S) from a z that is drawn from q(z|x)."""
         mu, log_var = self.encode(x)
-        return VAEOutput(self.decode(self.reparameterize(mu, log_var, generator, epsilon)), mu, log_var)
+        z = self.reparameterize(mu, log_var, generator, epsilon)
+        return VAEOutput(self.decode(z), mu, log_var)
 
     @torch.no_grad()
     def generate(self, x: Tensor) -> Tensor:
-        """The reconstruction from mu, without noise: (N, 3, S, S) in [0, 1]."""
-        return self.decode(self.encode(x)[0])
+        """The reconstruction from mu, without noise: (N, 3, S, S) in [0, 1]. In eval, whatever the mode."""
+        with evaluating(self):
+            mu, _ = self.encode(x)
+            return self.decode(mu)
 
     @torch.no_grad()
-    def sample(self, n: int, temperature: float = 1.0, generator: torch.Generator | None = None) -> Tensor:
-        """n images from z ~ N(0, temperature^2 I): (n, 3, S, S) in [0, 1]. Call ``eval()`` first."""
+    def sample(
+        self,
+        n: int,
+        temperature: float = 1.0,
+        prior: Prior | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        """n images (n, 3, S, S) in [0, 1] from z ~ N(0, I), or from ``prior``. In eval, whatever the mode.
+
+        temperature: standard deviations are multiplied by it; it goes with N(0, I) only. A generator of the
+        CPU gives the same images on every device. ValueError for n under 1, or a temperature with a prior.
+        """
         if n < 1:
             raise ValueError(f"n is {n}: expected 1 image or more.")
-        mu = self.from_z.weight.new_zeros(n, self.latent_dim)
-        return self.decode(temperature * self.reparameterize(mu, torch.zeros_like(mu), generator))
+        if prior is not None and temperature != 1.0:
+            raise ValueError(f"temperature is {temperature}: it goes with N(0, I), and a prior was given.")
+        if prior is not None:
+            z = prior.sample(n, generator).to(self.from_z.weight.device)
+        else:
+            zero = self.from_z.weight.new_zeros(n, self.latent_dim)  # mu = 0 and log_var = 0: N(0, I)
+            z = temperature * self.reparameterize(zero, zero, generator)
+        with evaluating(self):
+            return self.decode(z)
+
+
+class UpsampleConv2d(nn.Conv2d):
+    """Nearest-neighbour upsampling by 2, then a 3x3 convolution: (N, c_in, H, W) -> (N, c_out, 2H, 2W).
+
+    The border is replicated, so that no dark frame is learnt away. Nearest-neighbour upsampling gives every
+    output pixel the same number of inputs; a transposed convolution may not, which draws a checkerboard
+    (Odena, Dumoulin and Olah, "Deconvolution and Checkerboard Artifacts", Distill 2016).
+    """
+
+    def __init__(self, c_in: int, c_out: int) -> None:
+        super().__init__(c_in, c_out, kernel_size=3, padding=1, padding_mode="replicate")
+
+    def forward(self, h: Tensor) -> Tensor:
+        return super().forward(F.interpolate(h, scale_factor=2, mode="nearest"))
 
 
 def _encoder(channels: tuple[int, ...]) -> nn.Sequential:
     """Each level: conv 4x4 stride 2, batch norm, LeakyReLU; it halves the side."""
     levels = nn.Sequential()
     for c_in, c_out in zip((3, *channels), channels, strict=False):
-        levels.append(
-            nn.Sequential(nn.Conv2d(c_in, c_out, 4, 2, 1), nn.BatchNorm2d(c_out), nn.LeakyReLU(0.2))
-        )
+        convolution = nn.Conv2d(c_in, c_out, kernel_size=4, stride=2, padding=1)
+        levels.append(nn.Sequential(convolution, nn.BatchNorm2d(c_out), nn.LeakyReLU(0.2)))
     return levels
 
 
 def _decoder(channels: tuple[int, ...]) -> nn.Sequential:
-    """Each level: nearest-neighbour x2, conv 3x3 on a replicated border, batch norm, LeakyReLU; the last
-    level ends at its convolution. Upsampling before a convolution leaves no checkerboard.
-    """
+    """Each level doubles the side: UpsampleConv2d, batch norm, LeakyReLU; the last one is the first alone."""
     levels = nn.Sequential()
     outputs = (*reversed(channels[:-1]), 3)
     for c_in, c_out in zip(reversed(channels), outputs, strict=True):
@@ -137,6 +180,17 @@ def _decoder(channels: tuple[int, ...]) -> nn.Sequential:
             level.extend([nn.BatchNorm2d(c_out), nn.LeakyReLU(0.2)])
         levels.append(level)
     return levels
+
+
+@contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """The module in eval mode, and afterwards in the mode in which it was: no statistics move."""
+    was_training = module.training
+    module.eval()
+    try:
+        yield
+    finally:
+        module.train(was_training)
 
 
 def _check_sizes(image_size: int, latent_dim: int, channels: tuple[int, ...]) -> None:

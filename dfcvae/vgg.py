@@ -10,38 +10,48 @@ pools (``pool3``) are taken too.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from dfcvae.weights import MINI_FILE, Weights, read_weights
+from dfcvae import download
+from dfcvae.download import IMAGENET_MEAN, IMAGENET_STD
+from dfcvae.files import checksum_of_all, is_state_dict, load_checked, recorded_sha256, sha256
 
 CONVS_PER_BLOCK = {"vgg16": (2, 2, 3, 3, 3), "vgg19": (2, 2, 4, 4, 4), "vgg19_bn": (2, 2, 4, 4, 4)}
 WIDTHS = (64, 128, 256, 512, 512)  # channels of each block in the published networks
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+POOLS = {"max": nn.MaxPool2d, "average": nn.AvgPool2d}
+MINI_FILE = Path(__file__).parent / "pretrained" / "vgg_mini.safetensors"
 
 
 def build_layers(
-    arch: str = "vgg19", last: str | None = None, widths: Sequence[int] = WIDTHS
+    arch: str = "vgg19", last: str | None = None, widths: Sequence[int] = WIDTHS, pooling: str = "max"
 ) -> nn.Sequential:
     """The convolutional part of a VGG, from the image to layer ``last``, every layer under its name.
 
-    ``widths`` are the channels of the five blocks. ReLUs are not in place, so a captured feature map
-    stays what it was. Raises ValueError for an unknown ``arch`` or ``last``.
+    widths: channels of the five blocks. pooling: "max" as published, or "average". ReLUs are not in place,
+    so a captured feature map stays what it was. Raises ValueError for an unknown ``arch``, ``last`` or
+    ``pooling``.
     """
     if arch not in CONVS_PER_BLOCK:
         raise ValueError(f"unknown VGG {arch!r}: expected one of {', '.join(CONVS_PER_BLOCK)}.")
+    if pooling not in POOLS:
+        raise ValueError(f"unknown pooling {pooling!r}: expected one of {', '.join(POOLS)}.")
     layers, channels = nn.Sequential(), 3
     for block, (convs, width) in enumerate(zip(CONVS_PER_BLOCK[arch], widths, strict=True), start=1):
         for i in range(1, convs + 1):
-            layers.add_module(f"conv{block}_{i}", nn.Conv2d(channels, width, 3, padding=1))
+            layers.add_module(f"conv{block}_{i}", nn.Conv2d(channels, width, kernel_size=3, padding=1))
             if arch.endswith("_bn"):
                 layers.add_module(f"bn{block}_{i}", nn.BatchNorm2d(width))
             layers.add_module(f"relu{block}_{i}", nn.ReLU())
             channels = width
-        layers.add_module(f"pool{block}", nn.MaxPool2d(2))
+        layers.add_module(f"pool{block}", POOLS[pooling](2))  # halves height and width
     names = [name for name, _ in layers.named_children()]
     if last is None:
         return layers
@@ -67,9 +77,16 @@ class VGGFeatures(nn.Module):
     this package else, and never downloads; ``"torchvision"`` downloads; ``"mini"``; ``"random"`` (seeded,
     He initialisation); or a file (.safetensors or .pth). A file must say which normalisation it was
     trained with, in its metadata or through ``mean`` and ``std`` (of RGB in [0, 1]); it is refused else.
+    pooling: "max" as published, or "average", which draws fewer lattices: "Image Style Transfer Using
+    Convolutional Neural Networks" (Gatys, Ecker and Bethge, CVPR 2016), section 2.
 
-    ``vgg.weights_name`` says what was loaded. Raises ValueError for unknown layers or unfit weights.
+    ``vgg.weights_name`` says what was loaded; ``vgg.calibration`` has, by layer, the mean squared difference
+    of two different drawn faces where it is known (``perceptual.calibrate``). Raises ValueError for unknown
+    layers or unfit weights, FileNotFoundError for a missing file, OSError for a failed download.
     """
+
+    mean: Tensor
+    std: Tensor
 
     def __init__(
         self,
@@ -79,24 +96,25 @@ class VGGFeatures(nn.Module):
         mean: Sequence[float] | None = None,
         std: Sequence[float] | None = None,
         seed: int = 0,
+        pooling: str = "max",
     ) -> None:
         super().__init__()
         if isinstance(layers, str) or not layers:
             raise ValueError(
                 f"layers is {layers!r}: expected a list of names such as ['relu1_1', 'relu2_1']."
             )
-        self.arch, self.layers = arch, tuple(layers)
+        self.arch, self.layers, self.pooling = arch, tuple(layers), pooling
+        last = _deepest(arch, self.layers)
         with torch.random.fork_rng(devices=[]):  # layers are made with random tensors before they are filled
-            last = _deepest(arch, self.layers)
-            found = _find(weights, arch, mean, std)
-            if found is None:
-                self.trunk, self.weights_name = _random_trunk(arch, last, seed), f"random (seed {seed})"
-                mean, std = mean or IMAGENET_MEAN, std or IMAGENET_STD
+            if weights == "random":
+                found = _random_weights(arch, last, seed, mean, std)
             else:
-                self.trunk, self.weights_name = _fill(arch, last, found), found.name
-                mean, std = found.mean, found.std
-        self.register_buffer("mean", torch.tensor(tuple(mean)).view(3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(tuple(std)).view(3, 1, 1), persistent=False)
+                found = _find_weights(weights, arch, mean, std)
+            self.trunk = _filled(found, arch, last, pooling)
+        self.weights_name = found.name
+        self.calibration = dict(found.calibration) if pooling == found.pooling else {}
+        self.register_buffer("mean", torch.tensor(found.mean).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(found.std).view(3, 1, 1), persistent=False)
         freeze(self.trunk)
         self.register_load_state_dict_post_hook(_forget_counters)
         super().train(False)
@@ -108,7 +126,7 @@ class VGGFeatures(nn.Module):
     @property
     def stride(self) -> int:
         """Pixels from one feature of the deepest layer to the next: 4 at relu3_1, 16 at relu5_1."""
-        return 2 ** sum(isinstance(layer, nn.MaxPool2d) for layer in self.trunk)
+        return 2 ** sum(isinstance(layer, tuple(POOLS.values())) for layer in self.trunk)
 
     def normalise(self, x: Tensor) -> Tensor:
         """RGB in [0, 1] -> the scale that the weights were trained on."""
@@ -119,21 +137,13 @@ class VGGFeatures(nn.Module):
             raise ValueError(f"images are {tuple(x.shape)} {x.dtype}: expected float (N, 3, H, W) in [0, 1].")
         h, features = self.normalise(x), {}
         for name, layer in self.trunk.named_children():
-            h = layer(h)
+            h = layer(h)  # relu1_1: (N, 64, 64, 64), relu2_1: (N, 128, 32, 32), relu3_1: (N, 256, 16, 16)
             if name in self.layers:
                 features[name] = h
         return {name: features[name] for name in self.layers}
 
     def extra_repr(self) -> str:
-        return f"arch={self.arch}, layers={self.layers}, weights={self.weights_name}"
-
-
-def _deepest(arch: str, layers: Sequence[str]) -> str:
-    names = layer_names(arch)
-    unknown = [name for name in layers if name not in names]
-    if unknown:
-        raise ValueError(f"{arch} has no layer {', '.join(unknown)}: its layers are {', '.join(names)}.")
-    return max(layers, key=names.index)
+        return f"arch={self.arch}, layers={self.layers}, weights={self.weights_name}, pooling={self.pooling}"
 
 
 def freeze(module: nn.Module) -> None:
@@ -144,57 +154,141 @@ def freeze(module: nn.Module) -> None:
             part.register_buffer(name, None if tensor is None else tensor.detach(), persistent=False)
 
 
-def _forget_counters(vgg: nn.Module, incompatible) -> None:
+def _deepest(arch: str, layers: Sequence[str]) -> str:
+    names = layer_names(arch)
+    unknown = [name for name in layers if name not in names]
+    if unknown:
+        raise ValueError(f"{arch} has no layer {', '.join(unknown)}: its layers are {', '.join(names)}.")
+    return max(layers, key=names.index)
+
+
+def _forget_counters(vgg: nn.Module, incompatible: Any) -> None:
     """Batch norm adds its counter to a state dict without versions, such as one from safetensors."""
     unexpected = incompatible.unexpected_keys
     unexpected[:] = [key for key in unexpected if not (".bn" in key and key.endswith("num_batches_tracked"))]
 
 
-def _random_trunk(arch: str, last: str, seed: int) -> nn.Sequential:
+# Weights: tensors under torchvision's keys ("features.0.weight"), and the normalisation that they expect.
+
+
+@dataclass(frozen=True)
+class Weights:
+    """tensors by torchvision's keys; mean and std of RGB in [0, 1]; calibration as ``VGGFeatures`` has it."""
+
+    tensors: Mapping[str, Tensor]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    name: str
+    arch: str | None = None
+    pooling: str = "max"
+    calibration: Mapping[str, float] = field(default_factory=dict)
+
+
+def _random_weights(
+    arch: str, last: str, seed: int, mean: Sequence[float] | None, std: Sequence[float] | None
+) -> Weights:
     torch.random.default_generator.manual_seed(seed)  # that of the CPU alone
     trunk = build_layers(arch, last)
-    for layer in trunk:
+    tensors: dict[str, Tensor] = {}
+    for index, layer in enumerate(trunk):
         if isinstance(layer, nn.Conv2d):
             nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
-            nn.init.zeros_(layer.bias)
-    return trunk
+            nn.init.constant_(layer.bias, 0.0)  # type: ignore[arg-type]
+        tensors |= {f"features.{index}.{key}": tensor for key, tensor in layer.state_dict().items()}
+    normalisation = tuple(mean or IMAGENET_MEAN), tuple(std or IMAGENET_STD)
+    return Weights(tensors, *normalisation, name=f"random (seed {seed})")
 
 
-def _find(
+def _find_weights(
     weights: str | Path, arch: str, mean: Sequence[float] | None, std: Sequence[float] | None
-) -> Weights | None:
-    """Where ``weights`` leads to: tensors with their normalisation, or None for random ones."""
-    from dfcvae import download
-
-    if weights == "random":
-        return None
+) -> Weights:
     if weights in ("torchvision", "auto", "mini"):
         if mean or std:
             raise ValueError(f"weights={weights!r} know their normalisation: leave out mean and std.")
-        cached = download.vgg_trunk(arch) if weights == "torchvision" else download.cached_vgg_trunk(arch)
+        path = None
+        if weights != "mini":
+            path = download.fetch_trunk(arch) if weights == "torchvision" else download.cached_trunk(arch)
         try:
-            return read_weights(cached if cached and weights != "mini" else MINI_FILE)
+            return read_weights(path or MINI_FILE)
         except ValueError as error:
-            raise ValueError(f"{error} Delete {str(cached or MINI_FILE)!r} and fetch it again.") from None
-    if mean is None and std is None and download.published_arch(Path(weights)):
+            raise ValueError(f"{error} Delete {str(path or MINI_FILE)!r} and fetch it again.") from None
+    if mean is None and std is None and download.known_arch(Path(weights)):
         mean, std = IMAGENET_MEAN, IMAGENET_STD
     return read_weights(Path(weights), mean, std)
 
 
-def _fill(arch: str, last: str, weights: Weights) -> nn.Sequential:
-    """A trunk of the file's own widths with the file's tensors in it, up to layer ``last``."""
+def read_weights(
+    path: Path, mean: Sequence[float] | None = None, std: Sequence[float] | None = None
+) -> Weights:
+    """Read VGG weights from a .safetensors file, or from a .pth of tensors only (nothing is unpickled).
+
+    The normalisation comes from ``mean`` and ``std``, else from the file's metadata (JSON lists under
+    these names). Raises FileNotFoundError, or ValueError with what is wrong with the file.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"no weights file at {str(path)!r}: give a .safetensors or .pth file, or one of "
+            "'auto', 'torchvision', 'mini', 'random'."
+        )
+    try:
+        metadata, tensors = _read_tensors(path)
+    except ValueError as error:
+        raise ValueError(f"{path.name} cannot be read as weights ({error}).") from None
+    if not is_state_dict(tensors):
+        raise ValueError(f"{path.name} holds no state dict: expected names with tensors of real numbers.")
+    if metadata.get("crc32") not in (None, str(checksum_of_all(tensors))):
+        raise ValueError(f"{path.name} is damaged: its tensors are not those of its checksum.")
+    if recorded_sha256(path) not in (None, sha256(path)):
+        raise ValueError(f"{path.name} is damaged: its checksum is not that of checksums.json beside it.")
+    try:
+        mean = tuple(map(float, mean or json.loads(metadata.get("mean", "null"))))
+        std = tuple(map(float, std or json.loads(metadata.get("std", "null"))))
+        known = len(mean) == len(std) == 3 and min(std) > 0 and all(map(math.isfinite, mean + std))
+    except (TypeError, ValueError, RecursionError):
+        known = False
+    if not known:
+        raise ValueError(
+            f"{path.name} does not say which normalisation its network expects: give mean=(r, g, b) and "
+            "std=(r, g, b) of images in [0, 1], or write them into the file's metadata as JSON lists."
+        )
+    return Weights(
+        tensors,
+        tuple(mean or ()),
+        tuple(std or ()),
+        metadata.get("name", path.name),
+        metadata.get("arch"),
+        metadata.get("pooling", "max"),
+        json.loads(metadata.get("calibration", "{}")),
+    )
+
+
+def _read_tensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """Metadata and tensors. ValueError with the reason where the file is damaged or no weights file."""
+    from safetensors import SafetensorError, safe_open
+
+    if path.suffix != ".safetensors":
+        return {}, load_checked(path)
+    try:
+        with safe_open(path, "pt") as file:
+            return file.metadata() or {}, {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, RuntimeError) as error:
+        raise ValueError(str(error).splitlines()[0][:160]) from None
+
+
+def _filled(weights: Weights, arch: str, last: str, pooling: str) -> nn.Sequential:
+    """A trunk of the weights' own widths with their tensors in it, up to layer ``last``."""
     if weights.arch not in (None, arch):
         raise ValueError(f"{weights.name} holds a {weights.arch}, asked for was {arch}: name that arch.")
     names = layer_names(arch)
     keys = {f"features.{index}": name for index, name in enumerate(names[: names.index(last) + 1])}
     state, widths = {}, list(WIDTHS)
     for key, tensor in weights.tensors.items():
-        stem, _, kind = key.rpartition(".")
+        stem, _, kind = key.rpartition(".")  # "features.0", "weight"
         if stem in keys:
             state[f"{keys[stem]}.{kind}"] = tensor.float()
-            if keys[stem].startswith("conv") and tensor.ndim == 4:
+            if keys[stem].startswith("conv") and tensor.ndim == 4:  # (C_out, C_in, 3, 3)
                 widths[int(keys[stem][4]) - 1] = tensor.shape[0]
-    trunk = build_layers(arch, last, widths)
+    trunk = build_layers(arch, last, widths, pooling)
     # torchvision's batch norms are older than the counter of batches, which eval mode does not need
     wanted = {key: tensor for key, tensor in trunk.state_dict().items() if not key.endswith("_tracked")}
     missing = [key for key in wanted if key not in state]

@@ -15,9 +15,8 @@ import warnings
 from pathlib import Path
 
 import torch
-from tiny_run import same
-
 from dfcvae.checkpoint import read_checkpoint, save_checkpoint
+from tiny_run import same
 
 CALLS = ("write", "fsync", "link", "replace", "rename without links", "open")
 LEFT = {"checkpoint.pt", "checkpoint.previous.pt"}

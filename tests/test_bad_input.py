@@ -8,10 +8,10 @@ import shutil
 import pytest
 import torch
 from conftest import NORMALISATION
+from dfcvae.checkpoint import read_checkpoint, read_config
 from safetensors.torch import save_file
 
 from dfcvae import DFCVAE, VGGFeatures, load_run, train, vgg
-from dfcvae.checkpoint import read_checkpoint, read_config
 from dfcvae.cli import main
 from dfcvae.course.profiles import profile
 

@@ -15,8 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from dfcvae import DFCVAE, Images, VGGFeatures
 from dfcvae.fast import onepass
-from dfcvae.settings import Settings
-from dfcvae.trainer import Trainer
+from dfcvae.training import Settings, Trainer
 
 ROOT = Path(__file__).resolve().parent.parent
 CPU = torch.device("cpu")

@@ -6,7 +6,7 @@ from by_hand import definitions
 from scipy import stats
 
 from dfcvae.evaluation import frechet_distance, psnr
-from dfcvae.settings import rate_at
+from dfcvae.training import rate_at
 
 
 @pytest.fixture(scope="module")

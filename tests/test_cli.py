@@ -8,10 +8,10 @@ import sys
 
 import pytest
 import torch
+from dfcvae.checkpoint import read_checkpoint, read_config, read_metrics
 from PIL import Image
 
 from dfcvae import load, vgg
-from dfcvae.checkpoint import read_checkpoint, read_config, read_metrics
 from dfcvae.cli import commands, main
 from dfcvae.course import compare
 from dfcvae.reproduction import measure

@@ -4,13 +4,12 @@ import shutil
 
 import pytest
 import torch
+from dfcvae.checkpoint import read_checkpoint
 from two_ranks import build
 
 from dfcvae import train
-from dfcvae.checkpoint import read_checkpoint
 from dfcvae.device import tuned
-from dfcvae.settings import Settings
-from dfcvae.trainer import Trainer
+from dfcvae.training import Settings, Trainer
 
 CPU = torch.device("cpu")
 QUICK = {"batch_size": 8, "progress": False, "device": "cpu", "schedule": "constant", "precision": "fp32"}

@@ -4,9 +4,9 @@ import math
 
 import pytest
 import torch
+from dfcvae.checkpoint import save_checkpoint
 
 from dfcvae import DFCVAE, PRESETS, PerceptualLoss, VGGFeatures
-from dfcvae.checkpoint import save_checkpoint
 from dfcvae.dfc import VAE_123, VAE_345
 from dfcvae.vae import VAEOutput, kl_divergence
 

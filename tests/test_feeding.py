@@ -4,12 +4,11 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from dfcvae.feeding import WAYS, Feed, pick_way
 from two_ranks import build
 
 from dfcvae import feeding
-from dfcvae.feeding import WAYS, Feed, pick_way
-from dfcvae.settings import Settings
-from dfcvae.trainer import Trainer
+from dfcvae.training import Settings, Trainer
 
 CPU = torch.device("cpu")
 

@@ -9,9 +9,9 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dfcvae.checkpoint import read_config, read_metrics
 from dfcvae.files import one_line, web_page
 from dfcvae.photos.celeba import _rows
+from dfcvae.runs import read_config, read_metrics
 
 EACH = {"images": 15, "celeba": 10, "weights": 15, "checkpoints": 10, "configuration": 10, "arguments": 10}
 PAST = 1 / 3  # of the mutated inputs, at least

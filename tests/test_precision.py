@@ -2,13 +2,12 @@
 
 import pytest
 import torch
+from dfcvae.checkpoint import read_checkpoint
 from two_ranks import build
 
 from dfcvae import train
-from dfcvae.checkpoint import read_checkpoint
 from dfcvae.device import autocast, loss_scaler, pick_precision
-from dfcvae.settings import Settings
-from dfcvae.trainer import Trainer
+from dfcvae.training import Settings, Trainer
 
 CPU = torch.device("cpu")
 QUICK = {"batch_size": 8, "progress": False, "device": "cpu", "schedule": "constant", "precision": "fp16"}

@@ -8,10 +8,10 @@ import sys
 import pytest
 import torch
 import two_ranks
+from dfcvae.checkpoint import read_checkpoint, read_config, read_metrics
 from two_ranks import PRESETS, TRAINING
 
 from dfcvae import Images, train
-from dfcvae.checkpoint import read_checkpoint, read_config, read_metrics
 
 
 def distance(a: torch.Tensor, b: torch.Tensor) -> float:
@@ -177,7 +177,7 @@ BREAKS_ON_RANK_1 = """
 import sys
 from dfcvae import ranks
 from dfcvae.cli import main
-from dfcvae.trainer import Trainer
+from dfcvae.training import Trainer
 
 whole = Trainer.batch
 

@@ -16,13 +16,13 @@ from pathlib import Path
 import pytest
 import tiny_run
 import torch
+from dfcvae.checkpoint import read_checkpoint, read_config, read_metrics
+from dfcvae.memory import batch_that_fits
 from filelock import FileLock
 from tiny_run import go_on, same, same_runs
 
 from dfcvae import load_run, loop, memory
-from dfcvae.checkpoint import read_checkpoint, read_config, read_metrics
-from dfcvae.memory import batch_that_fits
-from dfcvae.trainer import Trainer
+from dfcvae.training import Trainer
 
 TESTS = Path(__file__).parent
 # A constant rate, so that a shorter run is the beginning of a longer one.

@@ -10,17 +10,15 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from dfcvae.checkpoint import read_checkpoint, read_config, read_metrics
 from PIL import Image
 from tiny_run import same
 from torchvision.transforms.functional import pil_to_tensor
 
 from dfcvae import DFCVAE, PRESETS, Images, load_run, train, training
 from dfcvae import device as hardware
-from dfcvae.checkpoint import read_checkpoint, read_config, read_metrics
 from dfcvae.device import layout, pick_device, pick_precision
-from dfcvae.settings import SCHEDULES, Settings, rate_at
-from dfcvae.trainer import Trainer
-from dfcvae.training import steps_in
+from dfcvae.training import SCHEDULES, Settings, Trainer, rate_at, steps_in
 
 REQUIRED = {"step", "epoch", "images", "seconds", "images_per_second", "loss", "kl", "reconstruction"}
 QUICK = {"batch_size": 8, "progress": False, "device": "cpu"}

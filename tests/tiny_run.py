@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
+from dfcvae.checkpoint import has_checkpoint, read_checkpoint, read_metrics
 
 from dfcvae import DFCVAE, Images, train
-from dfcvae.checkpoint import has_checkpoint, read_checkpoint, read_metrics
 from dfcvae.training import Run
 
 STEPS, EVERY = 48, 4

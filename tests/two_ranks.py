@@ -10,8 +10,7 @@ import torch.multiprocessing as mp
 
 from dfcvae import DFCVAE, Images, ranks, train
 from dfcvae.figures import png as pictures
-from dfcvae.settings import Settings
-from dfcvae.trainer import Trainer
+from dfcvae.training import Settings, Trainer
 
 WEIGHTS = {"relu1_1": 2.0, "relu2_1": 1.0, "relu3_1": 0.5}
 PRESETS = ("pixel", "vae-123")

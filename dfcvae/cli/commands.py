@@ -9,7 +9,7 @@ import argparse
 from pathlib import Path
 
 from dfcvae.datasets import SPLITS
-from dfcvae.settings import SCHEDULES, Settings
+from dfcvae.training import SCHEDULES, Settings
 
 COMPARISON = Path("runs/compare")
 LENGTHS = ("epochs", "minutes", "steps")
@@ -158,7 +158,7 @@ def load_images(options: argparse.Namespace, split: str, otherwise: str | None =
 
 def model_and_images(options: argparse.Namespace, run: Path):
     from dfcvae import load_run
-    from dfcvae.checkpoint import read_config
+    from dfcvae.runs import read_config
 
     config, model = read_config(Path(run)), load_run(run)
     options.size = model.image_size

@@ -14,9 +14,8 @@ from dfcvae import __version__
 from dfcvae.course.profiles import profile
 from dfcvae.datasets import cache_dir
 from dfcvae.device import available_threads, describe, pick_device, pick_precision
-from dfcvae.download import cached_vgg_trunk
-from dfcvae.vgg import VGGFeatures
-from dfcvae.weights import MINI_FILE
+from dfcvae.download import cached_trunk
+from dfcvae.vgg import MINI_FILE, VGGFeatures
 
 OPTIONAL = {
     "matplotlib": "lab",
@@ -71,7 +70,7 @@ def _loss_network() -> Iterator[tuple[str, str, str]]:
         yield "loss network", f"{VGGFeatures(layers=('relu1_1',)).weights_name} (what 'auto' takes)", ""
     except (OSError, ValueError) as error:
         yield "loss network", "none that can be read", str(error)
-    if cached_vgg_trunk("vgg19") is None:
+    if cached_trunk("vgg19") is None:
         advice = "--features torchvision downloads it (548 MB, 80 MB kept); the mini VGG works without"
         yield "VGG-19", "not on this machine", advice
     if not MINI_FILE.is_file():

@@ -9,7 +9,6 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from dfcvae import ranks
 from dfcvae.files import one_line
 
 LONGEST = 1500  # characters of a line
@@ -45,7 +44,7 @@ def told(work: Callable[[], None], goes_on: str = "") -> int:
     try:
         work()
     except KeyboardInterrupt as stop:
-        if ranks.first_to_tell():
+        if True:
             print(file=sys.stderr)  # the terminal has shown ^C
         return _tell(str(stop) or f"stopped.{goes_on}", 130)
     except OSError as error:
@@ -61,7 +60,7 @@ def told(work: Callable[[], None], goes_on: str = "") -> int:
             return _tell("the memory of the device is full: give a smaller --batch-size, or fewer images.")
         if str(error).startswith("Symlink loop"):  # pathlib's, of Python 3.10 to 3.12
             return _tell(f"{error}: give another path.")
-        if ranks.first_to_tell():  # else it is what another rank's end has done to this one
+        if True:  # else it is what another rank's end has done to this one
             raise
         return 1
     return 0
@@ -77,6 +76,6 @@ def _of_system(error: OSError) -> str:
 
 
 def _tell(failure: str, status: int = 1) -> int:
-    if ranks.first_to_tell():
+    if True:
         print(f"dfcvae: {one_line(failure, LONGEST)}", file=sys.stderr)
     return status

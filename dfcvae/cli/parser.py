@@ -6,29 +6,24 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from dfcvae import ranks
 from dfcvae.cli import commands
 from dfcvae.cli import errors as telling
 from dfcvae.cli import measuring as measuring_commands
 from dfcvae.datasets import NAMES, SPLITS
-from dfcvae.settings import SCHEDULES
+from dfcvae.training import SCHEDULES
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; what goes wrong is told in one line. Returns the exit status."""
     with telling.plainly():
-        with ranks.first_alone_speaks():
-            options = _parser().parse_args(arguments)
+        options = _parser().parse_args(arguments)
         training = options.command in (commands.train, measuring_commands.reproduce)
         goes_on = " The same command goes on from the last checkpoint." if training else ""
         return telling.told(lambda: _run(options), goes_on)
 
 
 def _run(options: argparse.Namespace) -> None:
-    ranks.join()
-    with ranks.first_alone_speaks():
-        options.command(options)
-    ranks.leave()
+    options.command(options)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -6,8 +6,6 @@ from pathlib import Path
 
 import torch
 
-from dfcvae import ranks
-from dfcvae.checkpoint import CONFIG, read_config
 from dfcvae.datasets import Images
 from dfcvae.dfc import DFCVAE
 from dfcvae.figures import png as pictures
@@ -37,7 +35,6 @@ def compare(
         runs[preset] = train(
             model, images, Path(out) / preset, validation=shown, steps=steps, seed=seed, **settings
         )
-    if ranks.is_first():
         save_comparison(runs, shown, Path(out) / "comparison.png")
     return runs
 
@@ -47,9 +44,7 @@ def steps_for(minutes: float, images: Images, features: VGGFeatures, out: str | 
 
     A comparison already begun in ``out`` keeps its number of steps, so that it can be gone on with.
     """
-    ranks.join()
     first = Path(out) / "pixel"
-    begun = ranks.from_first(lambda: (first / CONFIG).is_file() and read_config(first)["training"]["steps"])
     if begun:
         return begun
     per_minute = []

@@ -13,7 +13,7 @@ import torch
 from dfcvae import VGGFeatures, __version__
 from dfcvae.course.profiles import Profile, profile
 from dfcvae.device import available_threads, describe, pick_device
-from dfcvae.download import cached_vgg_trunk
+from dfcvae.download import cached_trunk
 
 PLACES = {  # variables that the hosts themselves set
     "COLAB_RELEASE_TAG": "Google Colab",
@@ -69,6 +69,6 @@ def _place() -> str:
 
 
 def _loss_network(weights: str) -> str:
-    if weights == "torchvision" and cached_vgg_trunk("vgg19") is None:
+    if weights == "torchvision" and cached_trunk("vgg19") is None:
         return "VGG-19 of torchvision, which is downloaded when it is first used"
     return VGGFeatures(layers=("relu1_1",), weights=weights).weights_name

@@ -11,38 +11,54 @@ small image along each axis, so taps that meet on one pixel can be added first. 
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
+
+from dfcvae.vae import UpsampleConv2d
 
 # Which of the three taps (last index) fall on which of two neighbouring pixels (second index) for the odd
 # row between them that belongs to the first pixel, and the even row that belongs to the second.
 _FOLD = torch.tensor([[[1.0, 1, 0], [0, 0, 1]], [[1, 0, 0], [0, 1, 1]]])
 
 
-class UpsampleConv2d(nn.Conv2d):
-    """``Conv2d(c_in, c_out, 3, padding=1, padding_mode="replicate")(Upsample(scale_factor=2)(h))``.
+class FoldedUpsampleConv2d(UpsampleConv2d):
+    """``UpsampleConv2d`` with the same parameters; differences are of rounding only."""
 
-    h: (N, c_in, H, W) -> (N, c_out, 2H, 2W). Parameters are those of the 3x3 convolution. Differences
-    from the two layers are of rounding only.
-    """
+    fold: Tensor
 
     def __init__(self, c_in: int, c_out: int) -> None:
-        super().__init__(c_in, c_out, 3, padding=1, padding_mode="replicate")
+        super().__init__(c_in, c_out)
         fold = torch.einsum("yik,xjl->yxijkl", _FOLD, _FOLD).reshape(16, 9)  # both axes
         self.register_buffer("fold", fold, persistent=False)
+
+    @classmethod
+    def around(cls, layer: UpsampleConv2d) -> FoldedUpsampleConv2d:
+        """One that shares the layer's parameters."""
+        with torch.random.fork_rng(devices=[]):  # the new layer's own start is thrown away
+            folded = cls(layer.in_channels, layer.out_channels)
+        folded.weight, folded.bias = layer.weight, layer.bias
+        folded.fold = folded.fold.to(layer.weight)
+        return folded.train(layer.training)
 
     def forward(self, h: Tensor) -> Tensor:
         c_out, c_in = self.weight.shape[:2]
         taps = self.weight.permute(0, 2, 3, 1).reshape(c_out, 9, c_in)
         kernels = (self.fold @ taps).view(4 * c_out, 2, 2, c_in).permute(0, 3, 1, 2)
-        with torch.autocast("cpu", enabled=False):  # which would pad in float32
-            h = F.pad(h, (1, 1, 1, 1), mode="replicate")
+        h = _with_border(h)  # -> (N, c_in, H + 2, W + 2)
+        bias = None if self.bias is None else self.bias.repeat_interleave(4)
         # each pair of neighbours gives the 2 x 2 outputs that lie between their centres
-        h = F.conv2d(h, kernels, self.bias.repeat_interleave(4))  # -> (N, 4 c_out, H + 1, W + 1)
-        h = F.pixel_shuffle(h, 2)[..., 1:-1, 1:-1]
-        return h.contiguous(memory_format=self._layout())  # batch norm is slow on a crop
+        h = F.conv2d(h, kernels, bias)  # -> (N, 4 c_out, H + 1, W + 1)
+        h = F.pixel_shuffle(h, 2)[..., 1:-1, 1:-1]  # -> (N, c_out, 2 H, 2 W)
+        plain = self.weight.is_contiguous()  # the layout of the weights, as for any convolution
+        return h.contiguous(memory_format=torch.contiguous_format if plain else torch.channels_last)
 
-    def _layout(self) -> torch.memory_format:
-        """That of the weights, as for any convolution."""
-        plain = self.weight.is_contiguous()
-        return torch.contiguous_format if plain else torch.channels_last
+
+def _with_border(h: Tensor) -> Tensor:
+    """The border replicated once around."""
+    if torch.compiler.is_compiling():
+        # The gradient of F.pad lies in memory as the compiler does not expect it (seen with torch 2.15), and a
+        # concatenation, which takes five times as long by itself, is fused with what follows.
+        h = torch.cat([h[..., :1, :], h, h[..., -1:, :]], dim=2)
+        return torch.cat([h[..., :1], h, h[..., -1:]], dim=3)
+    with torch.autocast("cpu", enabled=False):  # which would pad in float32
+        return F.pad(h, (1, 1, 1, 1), mode="replicate")

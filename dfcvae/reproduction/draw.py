@@ -7,12 +7,12 @@ from pathlib import Path
 import torch
 
 from dfcvae import latent
-from dfcvae.checkpoint import load_run
 from dfcvae.course.lesson_05 import heat_map, maps
 from dfcvae.device import pick_device
 from dfcvae.figures import show
 from dfcvae.reproduction.recipe import Reproduction
 from dfcvae.reproduction.report import DATA, NAMES
+from dfcvae.runs import load_run
 from dfcvae.vae import VAE
 
 SHOWN, MAPPED = 5, 2_000

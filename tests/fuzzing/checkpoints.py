@@ -10,10 +10,10 @@ import zipfile
 from pathlib import Path
 
 import torch
+from dfcvae.checkpoint import CHECKPOINT, PREVIOUS, read_checkpoint
 from PIL import Image
 from tiny_run import go_on, same
 
-from dfcvae.checkpoint import CHECKPOINT, PREVIOUS, read_checkpoint
 from dfcvae.cli import main
 from fuzzing.mutate import damaged
 from fuzzing.weights import Trap

@@ -7,10 +7,10 @@ import os
 import random
 from pathlib import Path
 
+from dfcvae.checkpoint import CONFIG, METRICS
 from PIL import Image
 
 from dfcvae import load
-from dfcvae.checkpoint import CONFIG, METRICS
 from dfcvae.cli import main
 from fuzzing import checkpoints
 from fuzzing.mutate import PAGE, damaged

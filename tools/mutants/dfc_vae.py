@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from dfcvae.trainer import Position
+from dfcvae.training import Position
 from mutants.ways import (
     Checks,
     Mutant,

@@ -13,8 +13,7 @@ from torch import Tensor
 import dfcvae.vae
 from dfcvae import faces, loop
 from dfcvae.dfc import DFCVAE
-from dfcvae.trainer import Trainer
-from dfcvae.training import train
+from dfcvae.training import Trainer, train
 from dfcvae.vae import VAE
 from dfcvae_classroom.grading import Check, Deal, Task
 
