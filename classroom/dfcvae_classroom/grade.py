@@ -45,7 +45,7 @@ def grade(
     if isolation.hindrance():
         lines.append(
             f"NO SANDBOX ({isolation.hindrance()}): students' code runs as you, with limits of time and "
-            "memory only, and can read and write what you can. Install bubblewrap, or grade in a virtual machine."
+            "memory only, and can read and write what you can. Install bubblewrap, or use a virtual machine."
         )
         say(lines[-1])
     jobs = [job for one in collected.submissions if (job := _prepare(course, releases, one, lines))]
