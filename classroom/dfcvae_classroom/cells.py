@@ -116,6 +116,10 @@ def tests(notebook: NotebookNode) -> Iterator[Graded]:
         yield Graded(grade_id(cell), module, task, float(marks(cell)["points"]))
 
 
+def points(notebook: NotebookNode) -> float:
+    return sum(marks(cell).get("points", 0) for cell in notebook.cells if marks(cell).get("grade"))
+
+
 def answers(notebook: NotebookNode) -> list[NotebookNode]:
     return [cell for cell in notebook.cells if is_answer(cell)]
 

@@ -1,12 +1,10 @@
-"""``dfcvae classroom grade``: from a folder of notebooks to feedback pages, tables and a report."""
+"""``dfcvae-classroom grade``: from a folder of notebooks to feedback pages, tables and a report."""
 
 from __future__ import annotations
 
 import os
 import re
 import shutil
-import sys
-import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -18,13 +16,11 @@ from nbformat import NotebookNode
 from dfcvae.device import available_threads
 from dfcvae_classroom import cells, guard, isolation, record, sandbox, tool
 from dfcvae_classroom.collect import Submission, collect
-from dfcvae_classroom.course import ROOT, Course
+from dfcvae_classroom.course import Course
 from dfcvae_classroom.export import export
 from dfcvae_classroom.restore import found_by, restore
 
-PRIVATE = ("source", "hidden", "submitted", "unpacked", "sandboxed", "autograded", "feedback", "reports")
 LOUD = re.compile("NO SANDBOX|NOT GRADED|TAMPERING|passed over|by hand|was stopped|took too|ran out|ended")
-FILES = ("secret", "gradebook.db", "ids.csv")
 
 
 def grade(
@@ -41,33 +37,29 @@ def grade(
     start = time.monotonic()
     releases = course.release_notebooks()
     folder = Path(submitted).resolve() if submitted else course.folder / "submitted"
-    _check_hideable(folder)
     unpacked = course.folder / "unpacked"
     shutil.rmtree(unpacked, ignore_errors=True)
     collected = collect(folder, releases, course.ids(), unpacked)
     course.add_students({one.student: one.canvas_id for one in collected.submissions})
     lines = list(collected.told)
-    if not isolation.isolated():
+    if isolation.hindrance():
         lines.append(
-            "NO SANDBOX: this machine does not let us shut the network and the disk off "
-            f"({isolation.hindrance()}): students' code can read and write what you can. Grade in a virtual "
-            "machine, or on a Linux that allows user namespaces."
+            f"NO SANDBOX ({isolation.hindrance()}): students' code runs as you, with limits of time and "
+            "memory only, and can read and write what you can. Install bubblewrap, or use a virtual machine."
         )
         say(lines[-1])
     jobs = [job for one in collected.submissions if (job := _prepare(course, releases, one, lines))]
-    hidden = [course.folder / name for name in PRIVATE + FILES] + [ROOT / "notebooks", ROOT / "tests", folder]
 
     def sandboxed(job: tuple[Submission, NotebookNode]) -> None:
         one, notebook = job
-        found = _run(course, releases[one.problem_set], one, notebook, hidden, limits)
+        found = _run(course, releases[one.problem_set], one, notebook, [course.folder, folder], limits)
         points = sum(found["points"].values())
         say(f"{one.student}, {one.problem_set}: {points:g} points, {found['seconds']:.0f} s")
 
     with ThreadPoolExecutor(max(1, available_threads())) as pool:
         list(pool.map(sandboxed, jobs))
-    lines += _with_nbgrader(
-        course, collected.submissions, {(one.student, one.problem_set) for one, _ in jobs}
-    )
+    fresh = {(one.student, one.problem_set) for one, _ in jobs}
+    lines += _with_nbgrader(course, collected.submissions, fresh)
     scores, most, more = _gradebook(course, collected.submissions)
     lines += more + export(course, scores, most)
     lines.append(
@@ -79,16 +71,6 @@ def grade(
     for line in lines:
         say(line)
     return report
-
-
-def _check_hideable(folder: Path) -> None:
-    """Raise ValueError for a folder that the sandbox cannot hide, since what runs in it lies there."""
-    for needed in (ROOT / "dfcvae", Path(sys.prefix), Path(sys.base_prefix), Path(tempfile.gettempdir())):
-        if needed.resolve().is_relative_to(folder):
-            raise ValueError(
-                f"{folder} holds {needed}, and students' code must not read what others handed in: put the "
-                "notebooks into a folder of their own."
-            )
 
 
 def _prepare(
@@ -124,11 +106,10 @@ def _run(
     limits: sandbox.Limits | None,
 ) -> dict:
     graded = list(cells.tests(release))
-    modules = {test.module for test in graded}
     work = sandbox.Work(
         cells=[(c.id, c.source) for c in notebook.cells if c.cell_type == "code" and not cells.is_test(c)],
         tasks=[(test.module, test.task) for test in graded],
-        hidden={module: course.hidden_source(module) for module in modules},
+        hidden={test.module: course.hidden_source(test.module) for test in graded},
         secret=course.deal.secret,
     )
     result = sandbox.run(work, hidden, limits)

@@ -51,7 +51,7 @@ def _api(course: Course) -> NbGraderAPI:
     try:
         from nbgrader.apps import NbGraderAPI
     except ModuleNotFoundError as error:
-        raise ValueError('nbgrader is not installed: pip install -e ".[teach]"') from error
+        raise ValueError("nbgrader is not installed: pip install dfcvae-classroom") from error
     from traitlets.config.loader import PyFileConfigLoader
 
     # nbgrader calls the program "alembic", which only an activated environment has on its PATH.

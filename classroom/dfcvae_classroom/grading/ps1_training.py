@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 import dfcvae.vae
-from dfcvae import faces, loop
+from dfcvae import faces
 from dfcvae.dfc import DFCVAE
 from dfcvae.training import Trainer, train
 from dfcvae.vae import VAE
@@ -159,6 +159,5 @@ TRAIN_VAE = Task(
         DFCVAE.loss_function,
         train,
         Trainer.step,
-        loop.run,
     ),
 )

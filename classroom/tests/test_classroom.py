@@ -21,7 +21,7 @@ from dfcvae_classroom.course import Course, new
 from dfcvae_classroom.grade import grade
 from dfcvae_classroom.restore import restore, restore_file
 
-FIXTURE = Path(__file__).parent / "classroom_fixture"
+FIXTURE = Path(__file__).parent / "fixture"
 SET = "ps0_mean"
 SHORT = sandbox.Limits(cell=4, task=4, whole=120)
 
@@ -112,7 +112,7 @@ def test_grade_takes_the_course_or_the_notebooks(course, tmp_path, monkeypatch):
 
 
 def test_other_folders_are_no_course(tmp_path):
-    with pytest.raises(ValueError, match="dfcvae classroom new"):
+    with pytest.raises(ValueError, match="dfcvae-classroom new"):
         Course.open(tmp_path)
 
 
@@ -443,10 +443,10 @@ def test_unchanged_notebooks_are_not_run_again_and_keep_marks_by_hand(graded, co
 
 
 def test_nbgrader_alone_gives_no_points_in_silence(course, monkeypatch):
-    from dfcvae_classroom import grading
+    from dfcvae.course import grading
 
     monkeypatch.delenv("NBGRADER_EXECUTION", raising=False)
     assert grading.award("ps0", "kl", {}) is None
     monkeypatch.setenv("NBGRADER_EXECUTION", "autograde")
-    with pytest.raises(RuntimeError, match="dfcvae classroom grade"):
+    with pytest.raises(RuntimeError, match="dfcvae-classroom grade"):
         grading.award("ps0", "kl", {})
