@@ -1,6 +1,6 @@
 """The numbers of the self-checks, made here with the reference functions and written into ``dfcvae``.
 
-    python -m dfcvae_classroom.make_checks            # writes those of dfcvae/course/checks/*.json that differ
+    python -m dfcvae_classroom.make_checks            # writes those of dfcvae.course.checks that differ
     python -m dfcvae_classroom.make_checks --check    # only says which they are
 
 Students import ``dfcvae.course.checks``, which holds no solution: what is right, and what a known mistake

@@ -329,7 +329,8 @@ def decoder() -> dict[str, Any]:
             "no module": "{function} gives {kind}: expected an nn.Module.",
             "parameters": (
                 "up_block(2, 3) has parameters {shapes}: expected one 3x3 convolution with a bias, "
-                "(3, 2, 3, 3) and (3,), and nothing else (a transposed convolution turns the first two round)."
+                "(3, 2, 3, 3) and (3,), and nothing else (a transposed convolution turns the first two "
+                "round)."
             ),
             "out of range": "brightness goes from {low:.1f} to {high:.1f}: expected between 0 and 1.",
             "z unused": "two different z give the same picture.",
@@ -453,7 +454,10 @@ def train_vae() -> dict[str, Any]:
             "no weight moves": (
                 "no weight has moved: does the optimizer step, and with the gradients of this step?"
             ),
-            "encoder stays": "the encoder's weights have not moved: does the optimizer have all parameters?",
+            "encoder stays": (
+                "the encoder's weights have not moved: does the optimizer have all parameters, and does a "
+                "gradient reach them?"
+            ),
             "decoder stays": "the decoder's weights have not moved: does a gradient pass through x_hat?",
             "no gradient through z": (
                 "the decoder learns rightly, the encoder does not: does the gradient pass through z?"

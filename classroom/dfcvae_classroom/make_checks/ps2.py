@@ -83,6 +83,9 @@ def _wrong_scales(x: Tensor, card: dict[str, Any]) -> dict[str, Tensor]:
             normalised(x, other)
         ),
         "each colour has its own numbers, but the channels come out in the wrong order.": right.flip(1),
+        "mean and deviation are in the card's order: turn the colours before, not after.": (
+            normalised(x, rgb).flip(1)
+        ),
         "the picture is not on the card's scale: look at `white`.": (turned / card["white"] - mean) / std,
         "x is scaled too late: the mean is on the scale of `white`.": (
             (turned / card["white"] - mean) / std * card["white"]
@@ -123,12 +126,12 @@ def name_layers() -> dict[str, Any]:
         "say": {
             "no list": "gives {found}: expected a list of names.",
             "number": "{found} names for {right} layers{where}: every layer has one, batch norm too.",
-            "name first": place + "blocks and places in a block count from 1.",
-            "name behind a pool": place
-            + "behind a pool a new block begins, and the places count from 1 again.",
-            "name pool": place
+            "first": place + "blocks and places in a block count from 1.",
+            "behind a pool": place + "behind a pool a new block begins, and the places count from 1 again.",
+            "pool": place
             + "a pool ends its own block, has no place in it, and may be of another kind than a max pool.",
-            "name": place + "the place in a block counts convolutions; what follows one has its number.",
+            "in a block": place
+            + "the place in a block counts convolutions; what follows one has its number.",
         },
     }
 

@@ -104,6 +104,10 @@ def repaired() -> dict[str, Any]:
             "nothing named": "found names no promises, or more than 5: do task 1 first.",
             "the package's": "this is a class of the package, or inherits from one: write it yourself.",
             "the package's function": "this calls the package's own program or loss: write it yourself.",
+            "nothing changed": (
+                "{promises}: as in the program that was found. Not repaired yet, or nothing was broken: that "
+                "is not told."
+            ),
             "no part": f"the model has no {{name}}: keep the names {', '.join(PARTS)}.",
             "range": "decode gives numbers from {low:.2f} to {high:.2f}.",
             "narrow range": "decode never leaves {low:.2f} to {high:.2f}.",

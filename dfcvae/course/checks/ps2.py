@@ -54,16 +54,9 @@ def name_layers(task: Task, answer: Tried) -> None:
         kinds = ["picture", *(type(layer).__name__ for layer in network)]
         for i, (one, right) in enumerate(zip(found, names, strict=True)):
             before, kind = kinds[i : i + 2]
-            what = (
-                "first"
-                if i == 0
-                else "behind a pool"
-                if "Pool" in before
-                else "pool"
-                if "Pool" in kind
-                else ""
-            )
-            task.refuse(one != right, f"name {what}".strip(), i=i, kind=kind, before=before, found=one)
+            place = "behind a pool" if "Pool" in before else "pool" if "Pool" in kind else "in a block"
+            said = {"i": i, "kind": kind, "before": before, "found": one}
+            task.refuse(one != right, place if i else "first", **said)
 
 
 @self_check
@@ -72,9 +65,8 @@ def sees(task: Task, answer: Tried) -> None:
     for hint, case in task["cases"].items():
         for place, right in zip((0, 5), case["right"], strict=True):
             found = answer(trial.network(case["layers"]), place)
-            task.refuse(
-                not isinstance(found, tuple | list) or len(found) != 2, "no pair", found=describe(found)
-            )
+            pair = isinstance(found, tuple | list) and len(found) == 2
+            task.refuse(not pair, "no pair", found=describe(found))
             task.refuse(list(found) == [right[0], right[1] + 1], "one too far")
             where = " at place 5, though not at place 0" if place else ""
             task.refuse(list(found) != right, "places", found=tuple(found), where=where, hint=hint)
@@ -88,8 +80,8 @@ def _expect_names(task: Task, found: Any, names: list[str]) -> None:
 @self_check
 def features(task: Task, answer: Tried) -> None:
     """Try ``features(trunk, names, x, wanted)``."""
-    x, names, wanted, layers = task["x"], task["names"], task["wanted"], task["layers"]
-    network, right, shapes = trial.filled(trial.network(layers), 20), task["right"], task["shapes"]
+    x, names, wanted, right, shapes = (task[k] for k in ("x", "names", "wanted", "right", "shapes"))
+    network = trial.filled(trial.network(task["layers"]), 20)
     found = answer(network, names, x.clone(), wanted)
     _expect_names(task, found, wanted)
     task.refuse(same(found[wanted[0]], right[wanted[1]]), "exchanged")
@@ -104,14 +96,11 @@ def features(task: Task, answer: Tried) -> None:
         task.refuse(not learning.requires_grad, "no gradient")
     task.refuse(list(found) != wanted, "order", found=list(found), wanted=wanted)
 
-    in_place = [
-        (kind, given, options | {"inplace": True} if kind == "ReLU" else options)
-        for kind, given, options in layers
-    ]
-    overwriting = trial.filled(trial.network(in_place), 20)
-    found = answer(overwriting, names, x.clone(), ["conv1_1", "relu1_2"])["conv1_1"]
-    unchanged = all(layer.inplace for layer in overwriting if isinstance(layer, nn.ReLU))
-    task.refuse(not unchanged, "network changed")
+    relus = [layer for layer in network if isinstance(layer, nn.ReLU)]
+    for relu in relus:
+        relu.inplace = True
+    found = answer(network, names, x.clone(), ["conv1_1", "relu1_2"])["conv1_1"]
+    task.refuse(not all(relu.inplace for relu in relus), "network changed")
     task.refuse(found.min() >= 0, "overwritten")
     trap = Trap()
     answer(nn.Sequential(*network[:2], trap), [*names[:2], "conv1_2"], x.clone(), ["relu1_1"])

@@ -25,6 +25,13 @@ M = TypeVar("M", bound=nn.Module)
 WHOLE = 12  # numbers of a tensor that are stored one by one
 
 
+@functools.cache
+def stored(module: str) -> dict[str, Any]:
+    """The tasks of a problem set, by name."""
+    file = resources.files(__package__).joinpath(f"{module.rpartition('.')[2]}.json")
+    return json.loads(file.read_text(encoding="utf-8"))
+
+
 class Mistake(Exception):
     """Ends a self-check with the line that it prints."""
 
@@ -53,11 +60,10 @@ def self_check(diagnose: Callable[..., None]) -> Callable[..., None]:
 
     Its task is the stored one of its name; answers arrive as ``Tried``. PyTorch's random state stays.
     """
-    path = resources.files(__package__).joinpath(f"{diagnose.__module__.rpartition('.')[2]}.json")
-    task = Task(json.loads(path.read_text(encoding="utf-8"))[diagnose.__name__])
 
     @functools.wraps(diagnose)
     def check(*answers: Any) -> None:
+        task = Task(stored(diagnose.__module__)[diagnose.__name__])
         with poisoned(task["poisoned"]), torch.random.fork_rng(devices=[]):
             try:
                 diagnose(task, *map(Tried, answers))
@@ -224,7 +230,7 @@ def poisoned(names: Iterable[str]) -> Iterator[None]:
     codes = [function.__code__ for function in functions]
     try:
         for function in functions:
-            function.__code__ = raising.__code__
+            function.__code__ = raising.__code__.replace(co_freevars=function.__code__.co_freevars)
         yield
     finally:
         for function, code in zip(functions, codes, strict=True):
