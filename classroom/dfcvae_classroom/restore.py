@@ -103,7 +103,7 @@ class _Match:
         return [n for n, cell in enumerate(self.released) if n not in self.to and cells.is_answer(cell)]
 
     def missing_answers(self) -> tuple[list[str], list[str]]:
-        """Answers without a cell: those that one left over could be; a note for each that none could."""
+        """Answers without a cell that one left over could be; a note for each that none could be."""
         missing = [self.released[n] for n in self._unanswered()]
         left = [self.submitted[i] for i in self._free]
         every = len(missing) == sum(map(cells.is_answer, self.released))
@@ -128,7 +128,7 @@ class _Match:
         return notes
 
     def merged(self) -> list[NotebookNode]:
-        """The release's cells with the answers in them, and behind each the student's own that followed it."""
+        """The release's cells with the answers in them, and behind each the student's own that followed."""
         place = {index: number for number, index in self.to.items()}
         following: dict[int, list[Cell]] = {}
         last = -1

@@ -69,14 +69,6 @@ def hand_in(folder: Path, student: str, notebook) -> None:
     (folder / f"{student}_{SET}.ipynb").write_text(json.dumps(notebook), encoding="utf-8")
 
 
-def found(course: Course, student: str) -> dict:
-    return json.loads((course.folder / "sandboxed" / student / f"{SET}.json").read_text(encoding="utf-8"))
-
-
-def points(course: Course, student: str) -> list[float]:
-    return [found(course, student)["points"][name] for name in ("mean-square-test", "kl-test")]
-
-
 # A new course
 
 
