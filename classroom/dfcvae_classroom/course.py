@@ -136,9 +136,12 @@ def hidden_tests(module: str, source: str | None) -> types.ModuleType:
     Raises ValueError for a name that neither has.
     """
     if source is None:
+        name = f"dfcvae_classroom.grading.{module}"
         try:
-            return importlib.import_module(f"dfcvae_classroom.grading.{module}")
+            return importlib.import_module(name)
         except ModuleNotFoundError as error:
+            if error.name != name:
+                raise
             raise ValueError(
                 f"no hidden tests are named {module!r}: neither hidden/{module}.py in the course folder "
                 "nor dfcvae_classroom.grading has them."

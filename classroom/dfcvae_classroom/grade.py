@@ -58,8 +58,7 @@ def grade(
 
     with ThreadPoolExecutor(max(1, available_threads())) as pool:
         list(pool.map(sandboxed, jobs))
-    fresh = {(one.student, one.problem_set) for one, _ in jobs}
-    lines += _with_nbgrader(course, collected.submissions, fresh)
+    lines += _with_nbgrader(course, collected.submissions, {one for one, _ in jobs})
     scores, most, more = _gradebook(course, collected.submissions)
     lines += more + export(course, scores, most)
     lines.append(
@@ -129,37 +128,22 @@ def _run(
     return found
 
 
-def _with_nbgrader(course: Course, submissions: list[Submission], fresh: set[tuple[str, str]]) -> list[str]:
+def _with_nbgrader(course: Course, submissions: list[Submission], fresh: set[Submission]) -> list[str]:
     """Autograde what is fresh, and write all feedback; nbgrader takes the points from the record."""
-    graded = {
-        one.problem_set for one in submissions if record.load(course.folder, one.student, one.problem_set)
-    }
+    graded = [one for one in submissions if record.load(course.folder, one.student, one.problem_set)]
     everybody = {path.name for path in (course.folder / "submitted").iterdir() if path.is_dir()}
-    for name in sorted(graded):
-        students = {student for student, of in fresh if of == name}
-        for student in students:
-            _forget(course.folder / "autograded" / student / name)
-        students |= {
-            one.student for one in submissions if one.problem_set == name and _is_waiting(course, one)
+    for name in sorted({one.problem_set for one in graded}):
+        # Who has no folder in autograded: somebody stopped the command between the sandbox and nbgrader.
+        done = course.folder / "autograded"
+        due = {
+            one.student
+            for one in graded
+            if one.problem_set == name and (one in fresh or not (done / one.student / name).is_dir())
         }
-        if students:
-            tool.autograde(course, name, sorted(everybody - students))
+        if due:
+            tool.autograde(course, name, sorted(everybody - due))
         tool.generate_feedback(course, name)
     return [f"feedback: {course.folder / 'feedback'}{os.sep}STUDENT{os.sep}SET"] if graded else []
-
-
-def _is_waiting(course: Course, one: Submission) -> bool:
-    """Whether the sandbox has points that nbgrader has not, since somebody stopped the command in between."""
-    there = (course.folder / "autograded" / one.student / one.problem_set).is_dir()
-    return not there and record.load(course.folder, one.student, one.problem_set) is not None
-
-
-def _forget(folder: Path) -> None:
-    """Of a submission that changed; nbgrader would keep what it has, and writes it read-only."""
-    if folder.is_dir():
-        for path in (folder, *folder.rglob("*")):
-            path.chmod(0o700)
-        shutil.rmtree(folder)
 
 
 def _gradebook(course: Course, submissions: list[Submission]) -> tuple[dict, dict, list[str]]:

@@ -35,7 +35,6 @@ class Limits:
     task: float = 60
     whole: float = 300
     memory_mb: int = 4096
-    threads: int = 1
 
 
 @dataclass
@@ -98,8 +97,12 @@ def _once(
     """One process: all cells that are not left out, and the tasks without points yet."""
     tasks = [list(t) for t in work.tasks if ".".join(t) not in left_out | result.points.keys()]
     cells = [{"id": name, "source": source} for name, source in work.cells if name not in left_out]
-    order = {"cells": cells, "hidden": work.hidden, "threads": limits.threads}
-    order |= {"cell_seconds": limits.cell, "memory_mb": limits.memory_mb}
+    order = {
+        "cells": cells,
+        "hidden": work.hidden,
+        "cell_seconds": limits.cell,
+        "memory_mb": limits.memory_mb,
+    }
     token = secrets.token_hex(16)
     with tempfile.TemporaryDirectory(prefix="answers-", ignore_cleanup_errors=True) as folder:
         process = _Process(Path(folder), hidden)

@@ -20,18 +20,15 @@ def program(*edits: Edit) -> str:
 # How a repair for which nothing was tested breaks what was right.
 DAMAGE: dict[str, Edit] = {
     "KL averaged over latents": {KL: KL.replace("sum(dim=1)", "mean(dim=1)")},
-    "KL summed over the batch": {KL: KL.replace(".mean()", ".sum()")},
     "KL with the wrong sign": {KL: KL.replace("-0.5 *", "0.5 *")},
     "KL left out": {LOSS: "self.beta * features"},
     "alpha and beta swapped": {LOSS: "self.beta * kl + self.alpha * features"},
     "no 1/2": {HALF: "F.mse_loss(phi_hat, phi)"},
-    "summed features": {HALF: HALF.replace(")", ', reduction="sum")')},
     "both branches without gradient": {
         "zip(self.features(x_hat), target": "zip([phi.detach() for phi in self.features(x_hat)], target"
     },
     "a target with gradient": {"        with torch.no_grad():\n            " + TARGET: "        " + TARGET},
     "std = exp(log_var)": {DEVIATION: DEVIATION.replace("0.5 * ", "")},
-    "one epsilon a batch": {DEVIATION: DEVIATION.replace("randn_like(mu)", "randn(mu.shape[1])")},
     "samples without a draw": {DRAWN: "0.0 * " + DRAWN},
     "the whole model in eval": {
         ENCODE: "    def train(self, mode=True):\n        return super().train(False)\n\n" + ENCODE
@@ -109,23 +106,6 @@ def test(Model):
     + FIVE,
     "always fails": "def test(Model):\n    raise AssertionError\n" + FIVE,
     "by chance": "def test(Model):\n    assert torch.rand(()) < 0.5\n" + FIVE,
-    "asks how it is written": """
-def test_eval(Model):
-    model = Model(small_vgg()).train()
-    assert not model.judge.training and not model.judge.trunk.training
-    assert model.judge.train.__func__ is not nn.Module.train
-
-
-def test_last(Model):
-    assert isinstance(Model(small_vgg()).decoder[-1], nn.Sigmoid)
-
-
-def test_clamp(Model):
-    assert "clamp" in Model.encode.__code__.co_names
-
-
-tests = [test_eval, test_last, test_clamp]
-""",
     "reads the source": """
 import inspect
 
@@ -141,22 +121,6 @@ def test(Model):
     assert x_hat.shape == x.shape and mu.shape == log_var.shape == (2, 32)
 """
     + FIVE,
-    "a loss that falls": """
-def test(Model):
-    model, x = Model(small_vgg()), torch.rand(4, 3, 64, 64)
-    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
-    losses = []
-    for _ in range(4):
-        loss = model.loss_function(x, *model(x))["loss"]
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        losses.append(loss.item())
-    assert losses[-1] < 10 * losses[0]
-
-
-tests = [test]
-""",
     "the published fault alone": """
 def test_range(Model):
     assert Model(small_vgg()).eval().decode(1000 * torch.randn(4, 32)).min() >= 0
@@ -392,22 +356,6 @@ WAYS = {
 
     def decode(self, z):
         return self.decoder(self.from_z(z).unflatten(1, self.shape))
-""",
-    ),
-    "filtered from every list": (
-        EVEN,
-        HEAD
-        + OTHERS
-        + """
-    def named_parameters(self, *given, **options):
-        return ((n, p) for n, p in super().named_parameters(*given, **options) if "judge" not in n)
-
-    def state_dict(self, *given, **options):
-        state = super().state_dict(*given, **options)
-        return {name: tensor for name, tensor in state.items() if not name.startswith("judge.")}
-
-    def load_state_dict(self, state, strict=True, **options):
-        return super().load_state_dict(state, strict=False, **options)
 """,
     ),
     "hidden in a list": (
