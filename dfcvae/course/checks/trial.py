@@ -131,7 +131,7 @@ def digest(tensor: Any) -> Tensor:
 
     They stand for themselves, so that stored ones and tensors can be compared.
     """
-    flat = torch.as_tensor(tensor).detach().double().flatten()
+    flat = torch.as_tensor(tensor).detach().cpu().double().flatten()
     if len(flat) <= WHOLE:
         return flat
     waves = torch.outer(torch.arange(1, 6).double(), torch.arange(len(flat)).double() ** 1.5).cos()
