@@ -21,6 +21,8 @@ from dfcvae_classroom import make_checks
 from dfcvae_classroom.grading import Deal, points, ps1, ps2, ps3, ps4
 
 import dfcvae
+import dfcvae.course.checks.ps4
+from dfcvae.course import checks as self_checks
 
 SOURCES = Path(dfcvae_classroom.__file__).parent / "sources"
 SETS = {"ps1_vae": ps1, "ps2_perceptual": ps2, "ps3_latent_evidence": ps3, "ps4_find_the_bugs": ps4}
@@ -195,6 +197,21 @@ def test_the_walk_finds_a_solution_wherever_it_hides():
     assert candidates("kl_normal", [kl_normal]) == []  # it is not of the package
     with guarded():
         assert best(ps1, "kl_normal", kl_normal) == 6
+
+
+def test_the_self_check_of_a_repair_does_not_tell_what_is_broken(capsys):
+    """Whoever repaired nothing learns nothing about the program that was found."""
+    around = {"__name__": "notebook"}
+    exec("import copy, torch\nimport torch.nn.functional as F\nfrom torch import nn", around)
+    exec("\n".join(ps4.program_cells(Deal()).values()), around)
+    copied = ps4.program_cells(Deal())["program-model"].replace("class WildDFCVAE", "class Repaired")
+    told, breakable = set(), list(ps4.PROMISES)[:10]
+    for source in "class Repaired(WildDFCVAE):\n    pass\n", copied:
+        exec(source, around)
+        for named in [*([promise] for promise in breakable), breakable[:5], breakable[5:]]:
+            self_checks.ps4.repaired(around["Repaired"], dict.fromkeys(named, "WildDFCVAE.encode"))
+            told.add(capsys.readouterr().out)
+    assert len(told) == 1 and "as in the program that was found" in told.pop()
 
 
 @pytest.mark.parametrize("name", make_checks.SETS)

@@ -105,8 +105,8 @@ def repaired() -> dict[str, Any]:
             "the package's": "this is a class of the package, or inherits from one: write it yourself.",
             "the package's function": "this calls the package's own program or loss: write it yourself.",
             "nothing changed": (
-                "{promises}: as in the program that was found. Not repaired yet, or nothing was broken: that "
-                "is not told."
+                "all that you name is as in the program that was found: nothing is repaired yet, or nothing "
+                "was broken."
             ),
             "no part": f"the model has no {{name}}: keep the names {', '.join(PARTS)}.",
             "range": "decode gives numbers from {low:.2f} to {high:.2f}.",

@@ -282,15 +282,13 @@ def repaired(task: Task, answer: Tried, named: Tried) -> None:
     model = Tried(case.model)()
     for name in task["names"]:
         task.refuse(not hasattr(model, name), "no part", name=name)
-    found, as_found = _as_found(Model), []
-    for promise in (*SPARED, *promises):
-        wrong = _wrong(case, promise)
-        if promise not in SPARED and found and wrong == _wrong(Case(found, task), promise):
-            as_found.append(promise)
-        elif wrong:
-            spared = " A repair has broken what was right." if promise in SPARED else ""
-            raise Mistake(f"{promise}: {wrong}{spared}")
-    task.refuse(as_found, "nothing changed", promises=", ".join(as_found))
+    wrong, found = {promise: _wrong(case, promise) for promise in (*SPARED, *promises)}, _as_found(Model)
+    as_found = found and all(wrong[promise] == _wrong(Case(found, task), promise) for promise in promises)
+    task.refuse(as_found, "nothing changed")
+    for promise, sentence in wrong.items():
+        spared = " A repair has broken what was right." if promise in SPARED else ""
+        if sentence:
+            raise Mistake(f"{promise}: {sentence}{spared}")
 
 
 def _wrong(case: Case, promise: str) -> str:
@@ -307,13 +305,13 @@ def _wrong(case: Case, promise: str) -> str:
 
 
 def _as_found(Model: type) -> type | None:
-    """The program as it was found, which stands where the student's class was written: what is as it was is
-    not judged, for that would tell what is broken.
+    """The program as it was found, which stands where the student's class was written.
+
+    Of a class that repairs nothing no promise is judged: that would tell what is broken.
     """
-    methods = (value for cls in Model.__mro__ for value in vars(cls).values() if inspect.isfunction(value))
-    return next(
-        (m.__globals__["WildDFCVAE"] for m in methods if "WildDFCVAE" in m.__globals__), None
-    ) or next((cls for cls in Model.__mro__ if cls.__name__ == "WildDFCVAE"), None)
+    around = [value.__globals__ for value in vars(Model).values() if inspect.isfunction(value)]
+    named = [{cls.__name__: cls for cls in Model.__mro__}, *around]
+    return next((names["WildDFCVAE"] for names in named if "WildDFCVAE" in names), None)
 
 
 def _unbuilt(*_: Any, **__: Any) -> None:
@@ -382,8 +380,8 @@ def _in_other_words(Model: type) -> type:
     def passed_on(name: str) -> Callable:
         return lambda self, *given, **options: getattr(super(Other, self), name)(*given, **options)
 
-    methods = {
+    own = [
         name for cls in Model.__mro__[:-2] for name, value in vars(cls).items() if inspect.isfunction(value)
-    }
-    Other = type("Other", (Model,), {name: passed_on(name) for name in methods if name in dir(Model)})
+    ]
+    Other = type("Other", (Model,), {name: passed_on(name) for name in own})
     return Other
