@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ import nbformat
 from nbformat import NotebookNode
 
 Cell = dict[str, Any]
+AWARD = re.compile(r"""\bgrading\.award\(\s*["'](\w+)["'],\s*["'](\w+)["'],\s*globals\(\)\s*\)\s*\Z""")
 
 
 @dataclass(frozen=True)
@@ -104,16 +106,16 @@ def _is_none(value: ast.expr) -> bool:
 def tests(notebook: NotebookNode) -> Iterator[Graded]:
     """The test cells of a release. Raises ValueError for one that does not end in ``grading.award(...)``."""
     for cell in filter(is_test, notebook.cells):
-        try:
-            call = ast.parse(text(cell)).body[-1].value
-            module, task = call.args[0].value, call.args[1].value
-            if call.func.attr != "award":
-                raise AttributeError(call.func.attr)
-        except (SyntaxError, IndexError, AttributeError) as error:
+        asked = AWARD.search(text(cell))
+        if asked is None:
             raise ValueError(
-                f"the test cell {grade_id(cell)} does not end in grading.award(set, task, globals()): {error}"
-            ) from error
-        yield Graded(grade_id(cell), module, task, float(marks(cell)["points"]))
+                f"the test cell {grade_id(cell)} does not end in grading.award(set, task, globals())"
+            )
+        yield Graded(grade_id(cell), asked[1], asked[2], float(marks(cell)["points"]))
+
+
+def points(notebook: NotebookNode) -> float:
+    return sum(marks(cell).get("points", 0) for cell in notebook.cells if marks(cell).get("grade"))
 
 
 def answers(notebook: NotebookNode) -> list[NotebookNode]:
@@ -126,17 +128,12 @@ def names(source: str) -> frozenset[str]:
         body = ast.parse(source).body
     except (SyntaxError, ValueError):
         return frozenset()
-    found = set()
-    for statement in body:
-        if isinstance(statement, ast.FunctionDef | ast.ClassDef):
-            found.add(statement.name)
-        elif isinstance(statement, ast.Assign | ast.AnnAssign):
-            found |= {node.id for node in ast.walk(statement) if _is_stored(node)}
-    return frozenset(found)
-
-
-def _is_stored(node: ast.AST) -> bool:
-    return isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
+    defined = {line.name for line in body if isinstance(line, ast.FunctionDef | ast.ClassDef)}
+    assigned = (
+        node for line in body if isinstance(line, ast.Assign | ast.AnnAssign) for node in ast.walk(line)
+    )
+    stored = {node.id for node in assigned if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+    return frozenset(defined | stored)
 
 
 def digest(notebook: Cell) -> str:

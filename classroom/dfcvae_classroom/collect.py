@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import os
 import re
 import time
@@ -24,6 +23,8 @@ UNSAFE = re.compile(r"[^\w.@-]+")
 HIDDEN = {".ipynb_checkpoints", "__MACOSX"}
 CROWD = 4  # notebooks in a folder from which it is a class's and no student's
 MOST = 500 * 2**20  # bytes that an archive may unpack to
+OTHER = {".txt", ".json", ".py", ".html", ".pdf", ".rar", ".7z"}
+SIGNED = re.compile(r"""^\s*student\s*=\s*(["'])(.+?)\1""", re.MULTILINE | re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -52,24 +53,20 @@ def unpack(folder: Path, target: Path) -> list[str]:
     """
     told = []
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-        if path.suffix == ".zip":
+        if path.suffix in OTHER:
+            told.append(f"NOT GRADED: {path}: a notebook's name ends in .ipynb: rename it, or ask for one")
+        elif path.suffix == ".zip":
             try:
-                _unpack_one(path, target / path.relative_to(folder))
+                with zipfile.ZipFile(path) as archive:
+                    notebooks = [info for info in archive.infolist() if info.filename.endswith(".ipynb")]
+                    if sum(info.file_size for info in notebooks) > MOST:
+                        raise ValueError(f"its notebooks are larger than {MOST:,} bytes")
+                    for info in notebooks:
+                        when = time.mktime((*info.date_time, 0, 0, -1))  # of two, the newer counts
+                        os.utime(archive.extract(info, target / path.relative_to(folder)), (when, when))
             except (zipfile.BadZipFile, ValueError, OverflowError, OSError) as error:
                 told.append(f"NOT GRADED: {path}: could not be unpacked: {error}")
-        elif path.suffix in (".txt", ".json", ".py", ".html", ".pdf", ".rar", ".7z"):
-            told.append(f"NOT GRADED: {path}: a notebook's name ends in .ipynb: rename it, or ask for one")
     return told
-
-
-def _unpack_one(path: Path, target: Path) -> None:
-    with zipfile.ZipFile(path) as archive:
-        notebooks = [info for info in archive.infolist() if info.filename.endswith(".ipynb")]
-        if sum(info.file_size for info in notebooks) > MOST:
-            raise ValueError(f"its notebooks are larger than {MOST:,} bytes")
-        for info in notebooks:
-            when = time.mktime((*info.date_time, 0, 0, -1))  # of two, the newer counts
-            os.utime(archive.extract(info, target), (when, when))
 
 
 def clean(student: str) -> str:
@@ -112,26 +109,30 @@ def collect(
 def _whose(path: Path, folder: Path, releases: dict[str, NotebookNode], ids: Mapping) -> Submission:
     """Raises ValueError that says what could not be told."""
     notebook = cells.read_submitted(path)
-    problem_set = _set_in(path, releases) or tell_set(releases, notebook)
+    named_set = (name for name in releases if name in path.stem or name in path.parts[:-1])
+    problem_set = next(named_set, None) or tell_set(releases, notebook)
     if problem_set is None:
         raise ValueError(f"{path}: belongs to none of the sets {', '.join(releases)}")
     named = _rest_of_name(path.stem, problem_set)
     parts = path.relative_to(folder).parts
     canvas_id, given = _given(parts)
     parents = [part for part in parts[:-1] if not part.endswith(".zip")]
-    theirs = parents and _beside(path) < CROWD
+    theirs = parents and len([*path.parent.glob("*.ipynb")]) < CROWD
+    code = [cells.text(cell) for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    signed = next((found[2] for found in map(SIGNED.search, code) if found), "")
     rules = (
         ("an ID of ids.csv", _by_id(canvas_id if given else named, ids)),
         ("the name that Canvas or Moodle gave", given),
         ("the folder STUDENT/SET", parents[-2] if len(parents) >= 2 and parents[-1] == problem_set else ""),
         ("the folder", parents[-1] if theirs and parents[-1] not in releases else ""),
         ("the file's name", named.split("_")[0] if "_" in named else named),
-        ('the line student = "..." in it', _signed(notebook)),
+        ('the line student = "..." in it', signed),
     )
     for rule, student in rules:
-        student = clean(student)
-        if student:
-            return Submission(_of_ids(student, ids), problem_set, path, rule, canvas_id)
+        if student := clean(student):
+            # in the spelling of ids.csv, where it differs in case alone
+            student = next((known for known in ids if known.lower() == student.lower()), student)
+            return Submission(student, problem_set, path, rule, canvas_id)
     raise ValueError(
         f"{path}: cannot tell whose it is: rename it to STUDENT_{problem_set}.ipynb, or put it into a folder "
         "with the student's name"
@@ -148,14 +149,6 @@ def _given(parts: Iterable[str]) -> tuple[str, str]:
     return "", ""
 
 
-def _beside(path: Path) -> int:
-    return sum(1 for _ in path.parent.glob("*.ipynb"))
-
-
-def _set_in(path: Path, releases: Iterable[str]) -> str | None:
-    return next((name for name in releases if name in path.stem or name in path.parts[:-1]), None)
-
-
 def _rest_of_name(stem: str, problem_set: str) -> str:
     """What is left of a file's name without the set and what browsers and Colab add: "Copy of", "(1)"."""
     stem = COPY.sub("", COPY.sub("", stem.strip()).strip())
@@ -170,21 +163,3 @@ def _by_id(named: str, ids: Mapping) -> str:
     parts = set(named.split("_")) | {named}
     fits = {student for student, row in ids.items() if parts & {row["canvas_id"], row["moodle_id"]} - {""}}
     return fits.pop() if len(fits) == 1 else ""
-
-
-def _of_ids(student: str, ids: Mapping) -> str:
-    """The spelling of ids.csv, where it differs in case alone."""
-    return next((known for known in ids if known.lower() == student.lower()), student)
-
-
-def _signed(notebook: dict) -> str:
-    for cell in notebook["cells"]:
-        if cell["cell_type"] == "code":
-            for line in cells.text(cell).splitlines():
-                name, equals, value = line.partition("=")
-                if equals and name.strip().lower() == "student":
-                    try:
-                        return str(ast.literal_eval(value.strip()))
-                    except (ValueError, SyntaxError):
-                        continue
-    return ""

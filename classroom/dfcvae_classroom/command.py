@@ -1,74 +1,132 @@
-"""What ``dfcvae classroom new | release | grade | restore | table`` do with their options."""
+"""The command ``dfcvae-classroom``: new, release, grade, restore, table."""
 
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
-from dfcvae_classroom import cells
-from dfcvae_classroom.course import ASSIGNMENTS, Course, new
+from dfcvae.files import one_line
 
 
-def run(options: argparse.Namespace) -> None:
-    {"new": _new, "release": _release, "grade": _grade, "restore": _restore, "table": _table}[options.what](
-        options
+def main(arguments: list[str] | None = None) -> int:
+    """The exit status; what goes wrong is told in one line."""
+    options = _parser().parse_args(arguments)
+    try:
+        options.run(options)
+    except KeyboardInterrupt:
+        return _tell("stopped; the same command goes on with what is not graded yet.", 130)
+    except (ValueError, OSError) as error:
+        return _tell(str(error), 1)
+    return 0
+
+
+def _tell(what: str, status: int) -> int:
+    print(f"dfcvae-classroom: {one_line(what, 1500)}", file=sys.stderr)
+    return status
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="dfcvae-classroom", description="Problem sets of the DFC-VAE course for a class."
     )
+    added = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def command(name: str, run, text: str) -> argparse.ArgumentParser:
+        one = added.add_parser(name, help=text, description=text)
+        one.set_defaults(run=run)
+        return one
+
+    one = command("new", _new, "make an instructor's private course folder")
+    one.add_argument("course", type=Path)
+    one = command("release", _release, "write what students get; without a course, the repository's own")
+    one.add_argument("course", type=Path, nargs="?")
+    _add_repository(one)
+    one = command("grade", _grade, "grade notebooks: feedback pages, tables, a report")
+    one.add_argument("course", type=Path, help="the course folder, or in it a folder of notebooks")
+    one.add_argument("--submitted", type=Path, help="folder of notebooks (else the course's submitted/)")
+    one.add_argument("--seconds", type=float, default=60, help="that a cell or a task may take (60)")
+    one = command("restore", _restore, "put lost grading metadata back into notebooks")
+    one.add_argument("notebooks", type=Path, nargs="+")
+    one.add_argument("--course", type=Path, help="whose release they are of (else the public one)")
+    one = command("table", _table, "write the table of problem sets into the repository's docs/teaching.md")
+    _add_repository(one)
+    return parser
+
+
+def _add_repository(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--repo", type=Path, default=Path("."), help="checkout of the course (this folder)")
+    parser.add_argument("--check", action="store_true", help="change nothing; fail where it is out of date")
 
 
 def _new(options: argparse.Namespace) -> None:
-    course = new(options.folder)
+    from dfcvae_classroom.course import new
+
+    course = new(options.course)
     print(
         f"{course.folder}: {', '.join(course.sets)}. Keep it private: it holds the secret and the solutions."
     )
-    print(f"next: dfcvae classroom release {options.folder}")
+    print(f"next: dfcvae-classroom release {options.course}")
 
 
 def _release(options: argparse.Namespace) -> None:
-    from dfcvae_classroom.release import public, release
+    from dfcvae_classroom.course import Course
+    from dfcvae_classroom.release import publish, release
 
-    if options.folder is None:
-        lines = public(check=options.check)
-    elif options.check:
-        raise ValueError("--check is of the repository's own release: give it without a folder.")
-    else:
-        lines = release(Course.open(options.folder))
-    print("\n".join(lines))
-    if options.folder:
-        print(f"next: hand out {options.folder / 'release'}, and later")
-        print(f"      dfcvae classroom grade {options.folder} --submitted FOLDER_OF_NOTEBOOKS")
+    if options.course is None:
+        print("\n".join(publish(_repository(options.repo), options.check)))
+        return
+    if options.check:
+        raise ValueError("--check is of the repository's own release: give it without a course.")
+    print("\n".join(release(Course.open(options.course))))
+    print(f"next: hand out {options.course / 'release'}, and later")
+    print(f"      dfcvae-classroom grade {options.course} --submitted FOLDER_OF_NOTEBOOKS")
+
+
+def _repository(folder: Path) -> Path:
+    if not (folder / "notebooks" / "assignments").is_dir():
+        raise ValueError(
+            f"{folder.absolute()} is no checkout of the course (it has no notebooks/assignments): give one "
+            "with --repo, or a course folder."
+        )
+    return folder
 
 
 def _grade(options: argparse.Namespace) -> None:
     from dfcvae_classroom.grade import grade
     from dfcvae_classroom.sandbox import Limits
 
+    course, submitted = _course_of(options.course, options.submitted)
     limits = Limits(cell=options.seconds, task=options.seconds, whole=5 * options.seconds)
-    course, submitted = _course_of(options.folder, options.submitted)
-    report = grade(course, submitted, limits)
-    print(f"done: look at {report}")
+    print(f"done: look at {grade(course, submitted, limits)}")
 
 
-def _course_of(folder: Path, submitted: Path | None) -> tuple[Course, Path | None]:
+def _course_of(folder: Path, submitted: Path | None):
     """(course, notebooks): ``folder`` is a course, or notebooks for the course around them or here."""
-    if submitted is None and folder.is_dir() and not Course.is_one(folder):
-        for place in (*folder.resolve().parents, Path.cwd()):
-            if Course.is_one(place):
-                return Course.open(place), folder
-        raise ValueError(
-            f"{folder} is no course folder, and neither around it nor here is one: give the course first,  "
-            f"dfcvae classroom grade COURSE --submitted {folder}"
-        )
-    return Course.open(folder), submitted
+    from dfcvae_classroom.course import Course
+
+    if submitted is not None or not folder.is_dir() or Course.is_one(folder):
+        return Course.open(folder), submitted
+    for place in (*folder.resolve().parents, Path.cwd()):
+        if Course.is_one(place):
+            return Course.open(place), folder
+    raise ValueError(
+        f"{folder} is no course folder, and neither around it nor here is one: give the course first,  "
+        f"dfcvae-classroom grade COURSE --submitted {folder}"
+    )
 
 
 def _restore(options: argparse.Namespace) -> None:
+    import nbformat
+
+    from dfcvae_classroom.course import Course
+    from dfcvae_classroom.release import public
     from dfcvae_classroom.restore import restore_file
 
     if options.course:
         releases = Course.open(options.course).release_notebooks()
     else:
-        paths = sorted((ASSIGNMENTS / "release").glob("*/*.ipynb"))
-        releases = {path.stem: cells.read(path) for path in paths}
+        releases = {name: nbformat.reads(text, as_version=4) for name, text in public().items()}
     told = [restore_file(path, releases) for path in options.notebooks]
     print("\n".join(line for lines, _ in told for line in lines))
     failed = sum(not whole for _, whole in told)
@@ -79,4 +137,4 @@ def _restore(options: argparse.Namespace) -> None:
 def _table(options: argparse.Namespace) -> None:
     from dfcvae_classroom.table import write
 
-    print(write(check=options.check))
+    print(write(_repository(options.repo), options.check))

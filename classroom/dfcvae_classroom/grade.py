@@ -1,12 +1,10 @@
-"""``dfcvae classroom grade``: from a folder of notebooks to feedback pages, tables and a report."""
+"""``dfcvae-classroom grade``: from a folder of notebooks to feedback pages, tables and a report."""
 
 from __future__ import annotations
 
 import os
 import re
 import shutil
-import sys
-import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -18,13 +16,11 @@ from nbformat import NotebookNode
 from dfcvae.device import available_threads
 from dfcvae_classroom import cells, guard, isolation, record, sandbox, tool
 from dfcvae_classroom.collect import Submission, collect
-from dfcvae_classroom.course import ROOT, Course
+from dfcvae_classroom.course import Course
 from dfcvae_classroom.export import export
 from dfcvae_classroom.restore import found_by, restore
 
-PRIVATE = ("source", "hidden", "submitted", "unpacked", "sandboxed", "autograded", "feedback", "reports")
 LOUD = re.compile("NO SANDBOX|NOT GRADED|TAMPERING|passed over|by hand|was stopped|took too|ran out|ended")
-FILES = ("secret", "gradebook.db", "ids.csv")
 
 
 def grade(
@@ -41,33 +37,28 @@ def grade(
     start = time.monotonic()
     releases = course.release_notebooks()
     folder = Path(submitted).resolve() if submitted else course.folder / "submitted"
-    _check_hideable(folder)
     unpacked = course.folder / "unpacked"
     shutil.rmtree(unpacked, ignore_errors=True)
     collected = collect(folder, releases, course.ids(), unpacked)
     course.add_students({one.student: one.canvas_id for one in collected.submissions})
     lines = list(collected.told)
-    if not isolation.isolated():
+    if isolation.hindrance():
         lines.append(
-            "NO SANDBOX: this machine does not let us shut the network and the disk off "
-            f"({isolation.hindrance()}): students' code can read and write what you can. Grade in a virtual "
-            "machine, or on a Linux that allows user namespaces."
+            f"NO SANDBOX ({isolation.hindrance()}): students' code runs as you, with limits of time and "
+            "memory only, and can read and write what you can. Install bubblewrap, or use a virtual machine."
         )
         say(lines[-1])
     jobs = [job for one in collected.submissions if (job := _prepare(course, releases, one, lines))]
-    hidden = [course.folder / name for name in PRIVATE + FILES] + [ROOT / "notebooks", ROOT / "tests", folder]
 
     def sandboxed(job: tuple[Submission, NotebookNode]) -> None:
         one, notebook = job
-        found = _run(course, releases[one.problem_set], one, notebook, hidden, limits)
+        found = _run(course, releases[one.problem_set], one, notebook, [course.folder, folder], limits)
         points = sum(found["points"].values())
         say(f"{one.student}, {one.problem_set}: {points:g} points, {found['seconds']:.0f} s")
 
     with ThreadPoolExecutor(max(1, available_threads())) as pool:
         list(pool.map(sandboxed, jobs))
-    lines += _with_nbgrader(
-        course, collected.submissions, {(one.student, one.problem_set) for one, _ in jobs}
-    )
+    lines += _with_nbgrader(course, collected.submissions, {one for one, _ in jobs})
     scores, most, more = _gradebook(course, collected.submissions)
     lines += more + export(course, scores, most)
     lines.append(
@@ -79,16 +70,6 @@ def grade(
     for line in lines:
         say(line)
     return report
-
-
-def _check_hideable(folder: Path) -> None:
-    """Raise ValueError for a folder that the sandbox cannot hide, since what runs in it lies there."""
-    for needed in (ROOT / "dfcvae", Path(sys.prefix), Path(sys.base_prefix), Path(tempfile.gettempdir())):
-        if needed.resolve().is_relative_to(folder):
-            raise ValueError(
-                f"{folder} holds {needed}, and students' code must not read what others handed in: put the "
-                "notebooks into a folder of their own."
-            )
 
 
 def _prepare(
@@ -124,11 +105,10 @@ def _run(
     limits: sandbox.Limits | None,
 ) -> dict:
     graded = list(cells.tests(release))
-    modules = {test.module for test in graded}
     work = sandbox.Work(
         cells=[(c.id, c.source) for c in notebook.cells if c.cell_type == "code" and not cells.is_test(c)],
         tasks=[(test.module, test.task) for test in graded],
-        hidden={module: course.hidden_source(module) for module in modules},
+        hidden={test.module: course.hidden_source(test.module) for test in graded},
         secret=course.deal.secret,
     )
     result = sandbox.run(work, hidden, limits)
@@ -148,37 +128,22 @@ def _run(
     return found
 
 
-def _with_nbgrader(course: Course, submissions: list[Submission], fresh: set[tuple[str, str]]) -> list[str]:
+def _with_nbgrader(course: Course, submissions: list[Submission], fresh: set[Submission]) -> list[str]:
     """Autograde what is fresh, and write all feedback; nbgrader takes the points from the record."""
-    graded = {
-        one.problem_set for one in submissions if record.load(course.folder, one.student, one.problem_set)
-    }
+    graded = [one for one in submissions if record.load(course.folder, one.student, one.problem_set)]
     everybody = {path.name for path in (course.folder / "submitted").iterdir() if path.is_dir()}
-    for name in sorted(graded):
-        students = {student for student, of in fresh if of == name}
-        for student in students:
-            _forget(course.folder / "autograded" / student / name)
-        students |= {
-            one.student for one in submissions if one.problem_set == name and _is_waiting(course, one)
+    for name in sorted({one.problem_set for one in graded}):
+        # Who has no folder in autograded: somebody stopped the command between the sandbox and nbgrader.
+        done = course.folder / "autograded"
+        due = {
+            one.student
+            for one in graded
+            if one.problem_set == name and (one in fresh or not (done / one.student / name).is_dir())
         }
-        if students:
-            tool.autograde(course, name, sorted(everybody - students))
+        if due:
+            tool.autograde(course, name, sorted(everybody - due))
         tool.generate_feedback(course, name)
     return [f"feedback: {course.folder / 'feedback'}{os.sep}STUDENT{os.sep}SET"] if graded else []
-
-
-def _is_waiting(course: Course, one: Submission) -> bool:
-    """Whether the sandbox has points that nbgrader has not, since somebody stopped the command in between."""
-    there = (course.folder / "autograded" / one.student / one.problem_set).is_dir()
-    return not there and record.load(course.folder, one.student, one.problem_set) is not None
-
-
-def _forget(folder: Path) -> None:
-    """Of a submission that changed; nbgrader would keep what it has, and writes it read-only."""
-    if folder.is_dir():
-        for path in (folder, *folder.rglob("*")):
-            path.chmod(0o700)
-        shutil.rmtree(folder)
 
 
 def _gradebook(course: Course, submissions: list[Submission]) -> tuple[dict, dict, list[str]]:

@@ -1,4 +1,8 @@
-"""What a sandboxed process sees of this machine: the system's files to read, no network, a home in memory."""
+"""What a sandboxed process sees of this machine: the system's files to read, no network, a home in memory.
+
+bubblewrap (``bwrap``) does it. Where there is none, student code runs as whoever grades, and only time and
+memory are limited.
+"""
 
 from __future__ import annotations
 
@@ -12,117 +16,81 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from dfcvae_classroom.course import ROOT
+import dfcvae
+import dfcvae_classroom
 
-# Makes a root in memory with the folders named before the first "--", hides in it what is named before the
-# second, and moves into it. Nothing of it can be written but the home. The last line gives up the rights of
-# this namespace's root: with them, a student's code could undo all of it. 90: this machine does not allow it.
-ROOM = """
-new=$HOME/root
-mkdir "$new" && mount -t tmpfs -o size=16m none "$new" || exit 90
-while [ "$1" != -- ]; do
-    mkdir -p "$new$(dirname "$1")"
-    if [ -L "$1" ]; then cp -P "$1" "$new$1"
-    elif [ -d "$1" ]; then mkdir -p "$new$1" && mount --rbind "$1" "$new$1" || exit 90
-    elif [ -e "$1" ]; then : > "$new$1" && mount --bind "$1" "$new$1" || exit 90; fi
-    shift
-done
-shift
-while [ "$1" != -- ]; do
-    if [ -d "$new$1" ]; then mount -t tmpfs -o size=1m none "$new$1" || exit 90
-    elif [ -e "$new$1" ]; then mount --bind /dev/null "$new$1" || exit 90; fi
-    shift
-done
-shift
-while read -r _ _ _ _ at _; do
-    at=$(printf %b "$at")
-    case "$at" in
-        "$new"/sys/*) mount -o remount,bind,ro "$at" ;;
-        "$new"/*) mount -o remount,bind,ro "$at" || exit 90 ;;
-    esac
-done < /proc/self/mountinfo
-mkdir -p "$new/proc" "$new/tmp" "$new/dev/shm" "$new$HOME" || exit 90
-mount -t proc none "$new/proc" || mount --rbind /proc "$new/proc" || exit 90
-mount -t tmpfs -o size=64m none "$new/dev/shm" || exit 90
-mount -t tmpfs -o size=512m none "$new$HOME" || exit 90
-cd "$new" && pivot_root . . && umount -l . && mount -o remount,bind,ro / && cd "$HOME" || exit 90
-exec setpriv --no-new-privs --bounding-set=-all --inh-caps=-all -- "$@"
-"""
-ALONE = ("unshare", "--map-root-user", "--net", "--mount", "--pid", "--fork", "--kill-child")
-SYSTEM = [
-    os.sep + name
-    for name in "usr bin sbin lib lib32 lib64 libx32 etc opt nix gnu sys "
-    "dev/null dev/zero dev/full dev/random dev/urandom".split()
-]
+PACKAGES = [Path(package.__file__).resolve().parent for package in (dfcvae, dfcvae_classroom)]
+SOLUTIONS = PACKAGES[1] / "sources"
+SYSTEM = [os.sep + name for name in "usr bin sbin lib lib32 lib64 libx32 etc opt nix gnu sys".split()]
 KEPT = ("PATH", "LANG", "LC_ALL", "SYSTEMROOT", "LD_LIBRARY_PATH", "VIRTUAL_ENV")
 
 
-def command(program: Sequence[str], hide: Sequence[Path] = ()) -> list[str]:
-    """``program`` in a room of its own, where this machine allows it. hide: what it must not read there."""
-    return _in_room(program, hide) if isolated() else list(program)
+def command(program: Sequence[str], home: Path, hidden: Sequence[Path] = ()) -> list[str]:
+    """``program`` in a room of its own, where this machine allows it.
 
-
-def isolated() -> bool:
-    """Whether this machine lets us take the network and the disk away (Linux with user namespaces)."""
-    return not hindrance()
+    home: an empty folder, the only one that it can write. hidden: folders that it must not read.
+    """
+    return list(program) if hindrance() else _in_room(program, home, hidden)
 
 
 @functools.cache
 def hindrance() -> str:
     """Why a process cannot be shut off on this machine; nothing where it can."""
-    missing = [
-        name for name in (ALONE[0], "setpriv", "pivot_root") if shutil.which(name, path=_path()) is None
-    ]
-    if missing:
-        return f"it has no {' and no '.join(missing)}"
+    if shutil.which("bwrap") is None:
+        return "bubblewrap is not installed" if sys.platform == "linux" else "bubblewrap is for Linux alone"
     with tempfile.TemporaryDirectory() as folder:
-        trial = _in_room([sys.executable, "-c", "import dfcvae.course"])
-        done = subprocess.run(trial, capture_output=True, text=True, env=surroundings(folder), check=False)
+        trial = _in_room([sys.executable, "-c", "import dfcvae_classroom"], Path(folder))
+        done = subprocess.run(
+            trial, capture_output=True, text=True, env=surroundings(Path(folder)), check=False
+        )
     said = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
-    return said[0] if done.returncode else ""
+    return said[-1] if done.returncode else ""
 
 
-def _in_room(program: Sequence[str], hide: Sequence[Path] = ()) -> list[str]:
-    hidden = [str(path) for path in hide]
-    return [*ALONE, "sh", "-c", ROOM, "sandbox", *_needed(), "--", *hidden, "--", *program]
+def _in_room(program: Sequence[str], home: Path, hidden: Sequence[Path] = ()) -> list[str]:
+    mounts = {}
+    for folder in _needed():
+        link = folder in SYSTEM and os.path.islink(folder)  # /bin is usr/bin nearly everywhere
+        mounts[folder] = ["--symlink", os.readlink(folder)] if link else ["--ro-bind", folder]
+    mounts |= {str(folder): _memory(2**20) for folder in (*hidden, SOLUTIONS)}
+    mounts |= {"/proc": ["--proc"], "/dev": ["--dev"], "/dev/shm": _memory(64 * 2**20)}
+    mounts[str(home)] = _memory(512 * 2**20)
+    # Outer folders first: a Python inside of what is hidden stays, and so does what is hidden in a Python.
+    ordered = sorted(mounts.items(), key=lambda mount: len(Path(mount[0]).parts))
+    room = "bwrap --unshare-all --die-with-parent --as-pid-1 --cap-drop ALL".split()
+    room += [part for folder, how in ordered for part in (*how, folder)]
+    return [*room, "--remount-ro", "/", "--remount-ro", "/dev", "--chdir", str(home), *program]
+
+
+def _memory(most: int) -> list[str]:
+    return ["--size", str(most), "--tmpfs"]
 
 
 def _needed() -> list[str]:
-    """The system's folders, and those of this Python, its packages and ours."""
+    """The system's folders, and those of this Python and of its packages."""
     own = [sys.prefix, sys.base_prefix, sys.exec_prefix, *site.getsitepackages(), site.getusersitepackages()]
     own += [path for path in os.environ.get("LD_LIBRARY_PATH", "").split(os.pathsep) if path]
-    own += [os.path.realpath(path) for path in own] + [str(ROOT / "dfcvae")]
+    own += [os.path.realpath(path) for path in own] + [str(path) for path in PACKAGES]
     needed = [path for path in SYSTEM if os.path.exists(path)]
-    for path in sorted(map(os.path.abspath, own), key=len):
-        known = any(Path(path).is_relative_to(other) for other in needed)
-        if path != os.sep and os.path.isdir(path) and not known:
-            needed.append(path)
-    return needed
+    return needed + [path for path in map(os.path.abspath, own) if path != os.sep and os.path.isdir(path)]
 
 
-def _path() -> str:
-    """Where programs are; /sbin is not on everybody's."""
-    return os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin"])
-
-
-def surroundings(home: str) -> dict[str, str]:
+def surroundings(home: Path) -> dict[str, str]:
     """The environment: its own home, one thread, no display, no accelerator, the smallest profile."""
     kept = {name: os.environ[name] for name in KEPT if name in os.environ}
-    return kept | {
-        "PATH": _path(),
-        "HOME": home,
-        "USERPROFILE": home,
-        "TMPDIR": home,
-        "TEMP": home,
-        "IPYTHONDIR": home,
-        "MPLCONFIGDIR": home,
-        "DFCVAE_CACHE": str(Path(home) / "cache"),
-        "DFCVAE_PROFILE": "smoke",
-        "MPLBACKEND": "Agg",
-        "OMP_NUM_THREADS": "1",
-        "OMP_WAIT_POLICY": "PASSIVE",
-        "CUDA_VISIBLE_DEVICES": "",
-        "PYTHONPATH": str(ROOT),
-        "PYTHONDONTWRITEBYTECODE": "1",
-        "PYTHONIOENCODING": "utf-8",
-    }
+    homes = dict.fromkeys("HOME USERPROFILE TMPDIR TEMP IPYTHONDIR MPLCONFIGDIR".split(), str(home))
+    return (
+        kept
+        | homes
+        | {
+            "DFCVAE_CACHE": str(home / "cache"),
+            "DFCVAE_PROFILE": "smoke",
+            "MPLBACKEND": "Agg",
+            "OMP_NUM_THREADS": "1",
+            "OMP_WAIT_POLICY": "PASSIVE",
+            "CUDA_VISIBLE_DEVICES": "",
+            "PYTHONPATH": os.pathsep.join(str(package.parent) for package in PACKAGES),
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "PYTHONIOENCODING": "utf-8",
+        }
+    )

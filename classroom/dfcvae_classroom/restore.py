@@ -38,52 +38,128 @@ class Restored:
 
 def restore(release: NotebookNode, submitted: Cell) -> Restored:
     """The student's answers and own cells in the release's frame; see ``Restored``."""
-    match, by_rule, notes = _match(release, submitted["cells"])
-    found = {index: number for number, index in match.items()}  # submitted index -> release index
-    lost, deleted = _missing_answers(release, submitted["cells"], match)
-    notes += [
-        f"the answer cell {name} is missing, and no other cell could be it: it counts as not answered"
-        for name in deleted
-    ]
-    notes += _changes(release, submitted["cells"], match)
-    merged, own = [], 0
-    following = _own_cells(len(release.cells), submitted["cells"], found)
-    for number in range(-1, len(release.cells)):
-        if number >= 0:
-            merged.append(_put_back(release.cells[number], submitted["cells"], match.get(number)))
-        for index in following.get(number, ()):
-            own += 1
-            merged.append(_own_cell(submitted["cells"][index], f"own-{own}"))
+    found = _Match(release, submitted["cells"])
+    lost, notes = found.missing_answers()
     notebook = copy.copy(release)
-    notebook.cells = merged
-    return Restored(notebook, notes, by_rule, lost)
+    notebook.cells = found.merged()
+    return Restored(notebook, found.notes + notes + found.changes(), found.by_rule, lost)
 
 
-def _match(release: NotebookNode, submitted: list[Cell]) -> tuple[dict[int, int], dict[str, int], list[str]]:
-    """release index -> submitted index; how many by each rule; what was found twice."""
-    match: dict[int, int] = {}
-    by_rule, notes, free = dict.fromkeys(RULES, 0), [], set(range(len(submitted)))
+class _Match:
+    """Which cell of a submission is which of the release. to: release index -> submitted index."""
 
-    def take(rule: str, number: int, index: int) -> None:
-        match[number] = index
-        free.discard(index)
-        by_rule[rule] += 1
+    def __init__(self, release: NotebookNode, submitted: list[Cell]) -> None:
+        self.released, self.submitted = release.cells, submitted
+        self.to: dict[int, int] = {}
+        self.by_rule, self.notes = dict.fromkeys(RULES, 0), []
+        self._free = set(range(len(submitted)))
+        for rule, key in ((RULES[0], cells.grade_id), (RULES[1], _id), (RULES[2], _plain)):
+            self._by_key(rule, key)
+        self._by_names()
+        self._by_place()
 
-    for rule, key in ((RULES[0], cells.grade_id), (RULES[1], _id), (RULES[2], _plain)):
-        wanted = {key(cell): n for n, cell in reversed(list(enumerate(release.cells))) if key(cell)}
-        for index in sorted(free, reverse=True):  # of copies the last, as nbgrader does
-            number = wanted.get(key(submitted[index]))
+    def _take(self, rule: str, number: int, index: int) -> None:
+        self.to[number] = index
+        self._free.discard(index)
+        self.by_rule[rule] += 1
+
+    def _by_key(self, rule: str, key) -> None:
+        wanted = {key(cell): n for n, cell in reversed(list(enumerate(self.released))) if key(cell)}
+        for index in sorted(self._free, reverse=True):  # of copies the last, as nbgrader does
+            number = wanted.get(key(self.submitted[index]))
             if number is None:
                 continue
-            if number not in match:
-                take(rule, number, index)
-            elif rule == RULES[0] and cells.is_answer(release.cells[number]):
-                notes.append(
-                    f"there are several cells {cells.grade_id(release.cells[number])}: the last counts"
-                )
-    _match_by_names(release, submitted, match, free, take)
-    _match_by_place(release, submitted, match, free, take)
-    return match, by_rule, notes
+            if number not in self.to:
+                self._take(rule, number, index)
+            elif rule == RULES[0] and cells.is_answer(self.released[number]):
+                name = cells.grade_id(self.released[number])
+                self.notes.append(f"there are several cells {name}: the last counts")
+
+    def _by_names(self) -> None:
+        for number, cell in enumerate(self.released):
+            if number in self.to or cell.cell_type != "code" or not _is_open(cell):
+                continue
+            wanted = cells.names(cell.source)
+            defined = {i: cells.names(cells.text(self.submitted[i])) for i in self._free}
+            fits = [i for i, names in defined.items() if wanted and wanted <= names]
+            if len(fits) == 1:
+                self._take(RULES[3], number, fits[0])
+
+    def _by_place(self) -> None:
+        """One unmatched answer and one unmatched cell of its type between the same two matched cells."""
+        for number in self._unanswered():
+            before = max((n for n in self.to if n < number), default=-1)
+            after = min((n for n in self.to if n > number), default=len(self.released))
+            low, high = self.to.get(before, -1), self.to.get(after, len(self.submitted))
+            kind = self.released[number].cell_type
+            fits = [i for i in self._free if low < i < high and _could_be(self.submitted[i], kind)]
+            rivals = [
+                n for n in self._unanswered() if before < n < after and self.released[n].cell_type == kind
+            ]
+            if len(fits) == 1 and rivals == [number]:
+                self._take(RULES[4], number, fits[0])
+
+    def _unanswered(self) -> list[int]:
+        return [n for n, cell in enumerate(self.released) if n not in self.to and cells.is_answer(cell)]
+
+    def missing_answers(self) -> tuple[list[str], list[str]]:
+        """Answers without a cell that one left over could be; a note for each that none could be."""
+        missing = [self.released[n] for n in self._unanswered()]
+        left = [self.submitted[i] for i in self._free]
+        every = len(missing) == sum(map(cells.is_answer, self.released))
+        lost = [
+            cells.grade_id(cell)
+            for cell in missing
+            if every or any(_could_be(own, cell.cell_type) for own in left)
+        ]
+        return lost, [
+            f"the answer cell {name} is missing, and no other cell could be it: it counts as not answered"
+            for name in map(cells.grade_id, missing)
+            if name not in lost
+        ]
+
+    def changes(self) -> list[str]:
+        notes = []
+        for number, cell in enumerate(self.released):
+            if cells.is_test(cell) and number not in self.to:
+                notes.append(f"the test cell {cells.grade_id(cell)} was missing and was put back")
+            elif cells.is_test(cell) and _plain(cell) != _plain(self.submitted[self.to[number]]):
+                notes.append(f"the test cell {cells.grade_id(cell)} had been edited and was put back")
+        return notes
+
+    def merged(self) -> list[NotebookNode]:
+        """The release's cells with the answers in them, and behind each the student's own that followed."""
+        place = {index: number for number, index in self.to.items()}
+        following: dict[int, list[Cell]] = {}
+        last = -1
+        for index, cell in enumerate(self.submitted):
+            last = place.get(index, last)
+            if index not in place:
+                following.setdefault(last, []).append(cell)
+        merged, own = [], 0
+        for number in range(-1, len(self.released)):
+            if number >= 0:
+                merged.append(self._put_back(number))
+            for cell in following.get(number, ()):
+                own += 1
+                merged.append(_own_cell(cell, f"own-{own}"))
+        return merged
+
+    def _put_back(self, number: int) -> NotebookNode:
+        cell = copy.deepcopy(self.released[number])
+        if number in self.to:
+            theirs = self.submitted[self.to[number]]
+            if _is_open(cell):
+                cell.source = cells.text(theirs)
+            if cell.cell_type == theirs["cell_type"] == "code":
+                cell.outputs = nbformat.from_dict(theirs.get("outputs", []))
+                cell.execution_count = theirs.get("execution_count")
+        return cell
+
+
+def _is_open(cell: Cell) -> bool:
+    """Whether a student writes in it, for points or to predict."""
+    return cells.is_answer(cell) or cells.is_prediction(cell)
 
 
 def _id(cell: Cell) -> str | None:
@@ -96,95 +172,13 @@ def _plain(cell: Cell) -> tuple[str, str] | None:
     return (cell["cell_type"], source) if source and not cells.is_answer(cell) else None
 
 
-def _match_by_names(release: NotebookNode, submitted: list[Cell], match: dict, free: set, take) -> None:
-    for number, cell in enumerate(release.cells):
-        open_cell = cells.is_answer(cell) or cells.is_prediction(cell)
-        if number in match or cell.cell_type != "code" or not open_cell:
-            continue
-        wanted = cells.names(cell.source)
-        fits = [i for i in sorted(free) if wanted and wanted <= cells.names(cells.text(submitted[i]))]
-        if len(fits) == 1:
-            take(RULES[3], number, fits[0])
-
-
-def _match_by_place(release: NotebookNode, submitted: list[Cell], match: dict, free: set, take) -> None:
-    """One unmatched answer and one unmatched cell of its type between the same two matched cells."""
-    for number in [n for n, cell in enumerate(release.cells) if n not in match and cells.is_answer(cell)]:
-        before = max((n for n in match if n < number), default=None)
-        after = min((n for n in match if n > number), default=None)
-        kind = release.cells[number].cell_type
-        rivals = [
-            n
-            for n in range(-1 if before is None else before, len(release.cells) if after is None else after)
-            if n >= 0 and n not in match and cells.is_answer(release.cells[n]) and n != number
-        ]
-        low = -1 if before is None else match[before]
-        high = len(submitted) if after is None else match[after]
-        fits = [i for i in sorted(free) if low < i < high and _could_be(submitted[i], kind)]
-        rivals = [n for n in rivals if release.cells[n].cell_type == kind]
-        if len(fits) == 1 and not rivals:
-            take(RULES[4], number, fits[0])
-
-
 def _could_be(cell: Cell, kind: str) -> bool:
     return cell["cell_type"] == kind and bool(cells.text(cell).strip())
 
 
-def _missing_answers(
-    release: NotebookNode, submitted: list[Cell], match: dict
-) -> tuple[list[str], list[str]]:
-    """Answers without a cell: those that one of the left-over cells could be, and those that none could."""
-    left = [submitted[i] for i in set(range(len(submitted))) - set(match.values())]
-    missing = [cell for n, cell in enumerate(release.cells) if n not in match and cells.is_answer(cell)]
-    every = len(missing) == len(cells.answers(release))
-    lost = [
-        cells.grade_id(cell)
-        for cell in missing
-        if every or any(_could_be(own, cell.cell_type) for own in left)
-    ]
-    return lost, [cells.grade_id(cell) for cell in missing if cells.grade_id(cell) not in lost]
-
-
-def _changes(release: NotebookNode, submitted: list[Cell], match: dict) -> list[str]:
-    notes = []
-    for number, cell in enumerate(release.cells):
-        if not cells.is_test(cell):
-            continue
-        if number not in match:
-            notes.append(f"the test cell {cells.grade_id(cell)} was missing and was put back")
-        elif _plain(cell) != _plain(submitted[match[number]]):
-            notes.append(f"the test cell {cells.grade_id(cell)} had been edited and was put back")
-    return notes
-
-
-def _own_cells(count: int, submitted: list[Cell], found: dict[int, int]) -> dict[int, list[int]]:
-    """Release index -> the student's own cells that stand after it; -1: before everything."""
-    following: dict[int, list[int]] = {}
-    last = -1
-    for index in range(len(submitted)):
-        last = found.get(index, last)
-        if index not in found:
-            following.setdefault(min(last, count - 1), []).append(index)
-    return following
-
-
-def _put_back(cell: NotebookNode, submitted: list[Cell], index: int | None) -> NotebookNode:
-    cell = copy.deepcopy(cell)
-    if index is None:
-        return cell
-    theirs = submitted[index]
-    if cells.is_answer(cell) or cells.is_prediction(cell):
-        cell.source = cells.text(theirs)
-    if cell.cell_type == "code" and theirs["cell_type"] == "code":
-        cell.outputs = nbformat.from_dict(theirs.get("outputs", []))
-        cell.execution_count = theirs.get("execution_count")
-    return cell
-
-
 def _own_cell(theirs: Cell, name: str) -> NotebookNode:
     make = {"code": nbformat.v4.new_code_cell, "markdown": nbformat.v4.new_markdown_cell}
-    cell = make.get(theirs["cell_type"], nbformat.v4.new_raw_cell)(cells.text(theirs))
-    cell.id = name
+    cell = make.get(theirs["cell_type"], nbformat.v4.new_raw_cell)(cells.text(theirs), id=name)
     if cell.cell_type == "code":
         cell.outputs = nbformat.from_dict(theirs.get("outputs", []))
     return cell
@@ -192,7 +186,7 @@ def _own_cell(theirs: Cell, name: str) -> NotebookNode:
 
 def tell_set(releases: dict[str, NotebookNode], submitted: Cell) -> str | None:
     """Which set a notebook belongs to, by its cells; None where it shares fewer than three with each."""
-    shared = {name: len(_match(release, submitted["cells"])[0]) for name, release in releases.items()}
+    shared = {name: len(_Match(release, submitted["cells"]).to) for name, release in releases.items()}
     best = max(shared, key=shared.get, default=None)
     return best if best is not None and shared[best] >= 3 else None
 

@@ -5,6 +5,7 @@ A cell or task that hangs or kills the process is left out, and the process star
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import queue
@@ -23,6 +24,7 @@ from dfcvae_classroom import isolation
 
 START, WHOLE = "the start", "the notebook"
 LINE, STRANGE = 2**25, 20  # bytes of a message; messages that are not ours, before the process is ended
+PATIENCE = 120.0  # seconds to wait for a message at the start
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,6 @@ class Limits:
     task: float = 60
     whole: float = 300
     memory_mb: int = 4096
-    threads: int = 1
 
 
 @dataclass
@@ -62,14 +63,16 @@ class _Stopped(Exception):
     """The process ended or hung in the step of that name."""
 
 
-def run(work: Work, hidden_paths: Sequence[Path] = (), limits: Limits | None = None) -> Result:
-    """What the cells show and the tasks are worth. hidden_paths: what student code must not read."""
+def run(work: Work, hidden: Sequence[Path] = (), limits: Limits | None = None) -> Result:
+    """What the cells show and the tasks are worth. hidden: folders that student code must not read.
+
+    Raises ChildProcessError where the process does not even start.
+    """
     limits, result, start = limits or Limits(), Result(), time.monotonic()
     left_out: set[str] = set()
-    tries = len(work.cells) + len(work.tasks) + 1
-    for _ in range(tries):
+    for _ in range(len(work.cells) + len(work.tasks) + 1):
         try:
-            _once(work, left_out, hidden_paths, limits, result, start)
+            _once(work, left_out, hidden, limits, result, start)
             break
         except _Stopped as stopped:
             step, why = stopped.args
@@ -89,16 +92,20 @@ def run(work: Work, hidden_paths: Sequence[Path] = (), limits: Limits | None = N
 
 
 def _once(
-    work: Work, left_out: set[str], hide: Sequence[Path], limits: Limits, result: Result, start: float
+    work: Work, left_out: set[str], hidden: Sequence[Path], limits: Limits, result: Result, start: float
 ) -> None:
     """One process: all cells that are not left out, and the tasks without points yet."""
     tasks = [list(t) for t in work.tasks if ".".join(t) not in left_out | result.points.keys()]
     cells = [{"id": name, "source": source} for name, source in work.cells if name not in left_out]
-    order = {"cells": cells, "hidden": work.hidden, "threads": limits.threads}
-    order |= {"cell_seconds": limits.cell, "memory_mb": limits.memory_mb}
+    order = {
+        "cells": cells,
+        "hidden": work.hidden,
+        "cell_seconds": limits.cell,
+        "memory_mb": limits.memory_mb,
+    }
     token = secrets.token_hex(16)
     with tempfile.TemporaryDirectory(prefix="answers-", ignore_cleanup_errors=True) as folder:
-        process = _Process(Path(folder), hide)
+        process = _Process(Path(folder), hidden)
         try:
             process.send(order)
             for message in process.messages(START, start + limits.whole):
@@ -113,14 +120,13 @@ def _once(
 
 
 def _take(message: dict, result: Result, token: str | None, process: _Process, limits: Limits) -> str:
-    """Put one message into the result, and set how long the next may take."""
+    """Put one message into the result; "ran" or "done" at an end. token: none before the secret is told."""
     if "begins" in message:
         process.step = str(message["begins"])
         process.patience = 1.5 * max(limits.cell, limits.task) + 10
     elif token is None and "cell" in message:
         result.outputs[str(message["cell"])] = message["outputs"]
-        late = [o for o in message["outputs"] if o.get("ename") == "TimeUp"]
-        if late:
+        if any(output.get("ename") == "TimeUp" for output in message["outputs"]):
             result.notes.append(f"{message['cell']} was stopped after {limits.cell:g} s")
     elif token is None and "ran" in message:
         return "ran"
@@ -140,19 +146,18 @@ def _take(message: dict, result: Result, token: str | None, process: _Process, l
 
 
 class _Process:
-    """The worker, and the lines that it sends."""
+    """The worker, and the lines that it sends. step, patience: what it is at, and seconds for it."""
 
-    def __init__(self, folder: Path, hide: Sequence[Path]) -> None:
-        self.step, self.patience = START, 120.0
+    def __init__(self, folder: Path, hidden: Sequence[Path]) -> None:
+        self.step, self.patience = START, PATIENCE
         self._lines: queue.Queue[str | None] = queue.Queue(4)  # a student's code may write without end
-        command = isolation.command([sys.executable, "-m", "dfcvae_classroom.worker"], hide)
         home = folder / "home"
         home.mkdir()
         self._log = open(folder / "log", "w+b")
         self._process = subprocess.Popen(
-            command,
+            isolation.command([sys.executable, "-m", "dfcvae_classroom.worker"], home, hidden),
             cwd=home,
-            env=isolation.surroundings(str(home)),
+            env=isolation.surroundings(home),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,
@@ -162,11 +167,8 @@ class _Process:
 
     def end(self) -> str:
         """Kill it and what it started; returns what it wrote beside its results."""
-        if hasattr(os, "killpg"):
-            try:
-                os.killpg(self._process.pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
+        with contextlib.suppress(ProcessLookupError, AttributeError):  # Windows has no groups
+            os.killpg(self._process.pid, signal.SIGKILL)
         self._process.kill()
         self._process.wait()
         with self._log:
@@ -179,28 +181,27 @@ class _Process:
         self._lines.put(None)
 
     def send(self, order: dict) -> None:
-        try:
+        with contextlib.suppress(OSError):  # it is dead, which reading from it will tell
             self._process.stdin.write(json.dumps(order).encode() + b"\n")
             self._process.stdin.flush()
-        except OSError:
-            pass  # it is dead, which reading from it will tell
 
     def messages(self, step: str, deadline: float) -> Iterator[dict]:
         """Lines as they come. Raises _Stopped with the step that did not end."""
-        self.step, self.patience = step, 120.0
+        self.step, self.patience = step, PATIENCE
         while True:
             left = deadline - time.monotonic()
             try:
                 line = self._lines.get(timeout=max(0.1, min(self.patience, left)))
             except queue.Empty:
-                why = "took too long and was ended" if left > self.patience else "ran out of the time of all"
-                raise _Stopped(WHOLE if left <= self.patience else self.step, why) from None
+                if left > self.patience:
+                    raise _Stopped(self.step, "took too long and was ended") from None
+                raise _Stopped(WHOLE, "ran out of the time of all") from None
             if line is None:
                 raise _Stopped(self.step, f"ended the process ({self._ending()})")
             try:
                 message = json.loads(line)
             except json.JSONDecodeError:
-                message = {"no JSON": line[:80]}
+                message = None
             yield message if isinstance(message, dict) else {"no message": line[:80]}
 
     def _ending(self) -> str:

@@ -53,7 +53,7 @@ class Recorded(NbGraderPreprocessor):
         if found is None:
             raise ValueError(
                 f"the sandbox has no result for {where['student']}, {where['assignment']}: grade with  "
-                f"dfcvae classroom grade {Path.cwd()}"
+                f"dfcvae-classroom grade {Path.cwd()}"
             )
         for cell in nb.cells:
             harmless.disarm(cell)

@@ -8,9 +8,7 @@ from pathlib import Path
 from nbformat import NotebookNode
 
 from dfcvae_classroom import cells
-from dfcvae_classroom.course import ASSIGNMENTS, ROOT
 
-PAGE = ROOT / "docs" / "teaching.md"
 PLACE = re.compile(r"(?s)(<!-- table -->\n).*?(<!-- /table -->)")
 HEADING = re.compile(r"^#{2,3} (.+?)(?: · (\d+(?:\.\d+)?) points?)?(?: · (\d+) minutes?\b.*)?$", re.MULTILINE)
 TITLE = re.compile(r"^# (.+)$", re.MULTILINE)
@@ -20,19 +18,28 @@ OBJECTIVES = re.compile(
 BULLET = re.compile(r"^[-*] ((?:.+\n?)(?:  .+\n?)*)", re.MULTILINE)
 
 
-def table(assignments: Path = ASSIGNMENTS) -> str:
-    """A section a set: objectives, and a row a task. Raises ValueError where headings and points differ."""
-    parts = []
-    for path in sorted((assignments / "source").glob("*/*.ipynb")):
-        notebook = cells.read(path)
-        text = "\n\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
-        parts.append(_section(path.stem, text + "\n", notebook))
-    return "\n".join(parts)
+def write(repository: Path, check: bool = False) -> str:
+    """Put the table into docs/teaching.md, or (check) raise ValueError where it is not; returns what to tell.
+
+    Raises ValueError where a set's headings and points differ, too.
+    """
+    page = repository / "docs" / "teaching.md"
+    sources = sorted((repository / "classroom" / "dfcvae_classroom" / "sources").glob("*/*.ipynb"))
+    table = "\n".join(_section(path.stem, cells.read(path)) for path in sources)
+    old = page.read_text(encoding="utf-8")
+    new = PLACE.sub(lambda place: f"{place[1]}\n{table}\n{place[2]}", old)
+    if new == old:
+        return f"{page.name}: up to date"
+    if check:
+        raise ValueError(f"the table in {page} is out of date: run  dfcvae-classroom table")
+    page.write_text(new, encoding="utf-8")
+    return f"{page.name}: written"
 
 
-def _section(name: str, text: str, notebook: NotebookNode) -> str:
+def _section(name: str, notebook: NotebookNode) -> str:
+    text = "\n\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown") + "\n"
     rows = [row for row in HEADING.findall(text) if row[1] or row[2]]
-    told, total = sum(float(points or 0) for _, points, _ in rows), _points(notebook)
+    told, total = sum(float(points or 0) for _, points, _ in rows), cells.points(notebook)
     if told != total:
         raise ValueError(
             f"{name}: the headings give {told:g} points and the cells {total:g}: a heading reads "
@@ -46,21 +53,3 @@ def _section(name: str, text: str, notebook: NotebookNode) -> str:
     lines += ["", "| task | points | minutes |", "| --- | ---: | ---: |"]
     lines += [f"| {what} | {points} | {minutes} |" for what, points, minutes in rows]
     return "\n".join(lines) + "\n"
-
-
-def _points(notebook: NotebookNode) -> float:
-    return sum(
-        cells.marks(cell).get("points", 0) for cell in notebook.cells if cells.marks(cell).get("grade")
-    )
-
-
-def write(page: Path = PAGE, check: bool = False) -> str:
-    """Put the table into the page, or (check) raise ValueError where it is not; returns what to tell."""
-    old = page.read_text(encoding="utf-8")
-    new = PLACE.sub(lambda place: place[1] + "\n" + table() + "\n" + place[2], old)
-    if new == old:
-        return f"{page.name}: up to date"
-    if check:
-        raise ValueError(f"the table in {page} is out of date: run  dfcvae classroom table")
-    page.write_text(new, encoding="utf-8")
-    return f"{page.name}: written"

@@ -24,7 +24,7 @@ def autograde(course: Course, name: str, others: Iterable[str]) -> None:
     """Of every student with this set but the others. Raises ValueError where nbgrader fails."""
     api = _api(course)
     api.coursedir.student_id_exclude = ",".join(others)
-    _run("autograde", api, name, "*", force=False, create=True)
+    _run("autograde", api, name, "*", force=True, create=True)
 
 
 def generate_feedback(course: Course, name: str) -> None:
@@ -48,10 +48,7 @@ def gradebook(course: Course) -> Gradebook:
 
 
 def _api(course: Course) -> NbGraderAPI:
-    try:
-        from nbgrader.apps import NbGraderAPI
-    except ModuleNotFoundError as error:
-        raise ValueError('nbgrader is not installed: pip install -e ".[teach]"') from error
+    from nbgrader.apps import NbGraderAPI
     from traitlets.config.loader import PyFileConfigLoader
 
     # nbgrader calls the program "alembic", which only an activated environment has on its PATH.

@@ -17,8 +17,6 @@ from typing import Any
 
 import torch
 
-from dfcvae_classroom.grading.award import award as award
-
 PUBLIC = "public"  # the secret of the variant that the repository carries
 
 # Points, and what must be true for them; an exception means that it is not.
@@ -85,7 +83,10 @@ def _true(holds: Callable[[], Any]) -> bool:
 
 @contextmanager
 def poisoned(functions: Iterable[Callable]) -> Iterator[None]:
-    """Let functions written in Python raise, under whatever name somebody holds them."""
+    """Let functions written in Python raise, under whatever name somebody holds them.
+
+    Their code is exchanged; a function with free variables (``super()`` is one) takes only code with as many.
+    """
 
     def raising(*_: Any, **__: Any) -> None:
         from dfcvae_classroom.grading import Poisoned
@@ -95,7 +96,7 @@ def poisoned(functions: Iterable[Callable]) -> Iterator[None]:
     originals = [(function, function.__code__) for function in functions]
     try:
         for function, _ in originals:
-            function.__code__ = raising.__code__
+            function.__code__ = raising.__code__.replace(co_freevars=function.__code__.co_freevars)
         yield
     finally:
         for function, code in originals:

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import dfcvae.vae
-from dfcvae.fast.upsampling import UpsampleConv2d
-from dfcvae.vae import VAE
+from dfcvae.fast.upsampling import FoldedUpsampleConv2d
+from dfcvae.vae import VAE, UpsampleConv2d
 from dfcvae_classroom.grading import Check, Deal, Task
 
 
@@ -127,4 +127,5 @@ def _near(found: Tensor, expected: Tensor) -> bool:
     return found.shape == expected.shape and torch.allclose(found, expected, rtol=1e-3, atol=1e-4)
 
 
-DECODER = Task(6, _decoder, (VAE.decode, UpsampleConv2d.forward, dfcvae.vae._decoder))
+LAYERS = (UpsampleConv2d.forward, FoldedUpsampleConv2d.forward)
+DECODER = Task(6, _decoder, (VAE.decode, *LAYERS, dfcvae.vae._decoder))

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 import dfcvae.vae
-from dfcvae import faces, loop
+from dfcvae import faces
 from dfcvae.dfc import DFCVAE
 from dfcvae.training import Trainer, train
 from dfcvae.vae import VAE
@@ -109,7 +109,7 @@ def _train_vae(answers: Mapping[str, Any], deal: Deal) -> Iterator[Check]:
         names = ("x", "x_hat", "mu", "log_var")
         true = torch.tensor([terms_of(*(line[name] for name in names)) for line in model.seen])
         told = torch.tensor([[_number(line[name]) for name in ("kl", "reconstruction")] for line in history])
-        return torch.allclose(told, true, rtol=1e-3)
+        return len(history) == steps and torch.allclose(told, true, rtol=1e-3)
 
     def batches() -> bool:
         rows, others = ([_rows(line["x"], pictures) for line in run(more)[0].seen] for more in (0, 1))
@@ -159,6 +159,5 @@ TRAIN_VAE = Task(
         DFCVAE.loss_function,
         train,
         Trainer.step,
-        loop.run,
     ),
 )

@@ -196,7 +196,7 @@ def _disagree(answers: Mapping[str, Any], deal: Deal) -> Iterable[Check]:
 
 LOSS = (perceptual.PerceptualLoss.forward, perceptual.PerceptualLoss.per_layer, perceptual.convert_weights)
 TASKS = {
-    "dfc_loss": Task(9, _dfc_loss, (*LOSS, onepass.weighted_squares, dfc.DFCVAE.loss_function)),
+    "dfc_loss": Task(9, _dfc_loss, (*LOSS, onepass._there_and_back, dfc.DFCVAE.loss_function)),
     "restore": Task(8, _restore, (seeing.invert,)),
     "disagree": Task(6, _disagree),
 }

@@ -9,9 +9,7 @@ import pytest
 import torch
 from dfcvae_classroom import guard, isolation, sandbox
 
-pytest.importorskip("IPython", reason="the sandbox runs cells as a notebook does: pip install dfcvae[teach]")
-
-HIDDEN = (Path(__file__).parent / "classroom_fixture" / "hidden" / "ps0.py").read_text(encoding="utf-8")
+HIDDEN = (Path(__file__).parent / "fixture" / "hidden" / "ps0.py").read_text(encoding="utf-8")
 RIGHT = {
     "mean-square": "def mean_square(x):\n    return (x * x).sum() / len(x)",
     "kl": "def kl(mu, log_var):\n    return (mu**2 + log_var.exp() - 1 - log_var).sum(1).mean() / 2",
@@ -20,31 +18,24 @@ WRONG = {
     "mean-square": "def mean_square(x):\n    return x + 9",
     "kl": "def kl(mu, log_var):\n    return mu",
 }
-LIMITS = sandbox.Limits(cell=3, task=3, whole=90, memory_mb=2048)
-linux = pytest.mark.skipif(
-    not sys.platform.startswith("linux"), reason="only Linux limits memory and network"
-)
+LIMITS = sandbox.Limits(cell=5, task=5, whole=120, memory_mb=2048)
+ALONE = not isolation.hindrance()
 
 
-def run(cells: dict[str, str], *hide: Path, limits: sandbox.Limits = LIMITS) -> sandbox.Result:
+def run(cells: dict[str, str], *hidden: Path, limits: sandbox.Limits = LIMITS) -> sandbox.Result:
     work = sandbox.Work(
         list(cells.items()), [("ps0", "mean_square"), ("ps0", "kl")], {"ps0": HIDDEN}, "s3cret"
     )
-    return sandbox.run(work, hide, limits)
+    return sandbox.run(work, hidden, limits)
 
 
 def points(result: sandbox.Result) -> list[float]:
     return [result.points["ps0.mean_square"], result.points["ps0.kl"]]
 
 
-def text(result: sandbox.Result, cell: str) -> str:
-    return str(result.outputs[cell])
-
-
-@linux
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits memory and network")
 def test_cells_that_hang_call_out_or_eat_memory_cost_only_themselves(tmp_path):
-    (tmp_path / "secret").write_text("s3cret")
-    secret, other = str(tmp_path / "secret"), str(tmp_path / "other")
+    other = str(tmp_path / "other")
     probes = {
         "loop": "while True:\n    pass",
         "network": "import socket\nsocket.create_connection(('127.0.0.1', 9), timeout=1)",
@@ -54,22 +45,44 @@ def test_cells_that_hang_call_out_or_eat_memory_cost_only_themselves(tmp_path):
         "picture": "from IPython.display import HTML, display\ndisplay(HTML('<b>seen</b>'))\n1 + 1",
         "program": "import subprocess\nsubprocess.run(['true'])",
         "shell": "!echo seen",
-        "rights": "print([line for line in open('/proc/self/status') if 'CapEff' in line])",
-        "where": f"import os\nprint(os.path.exists({secret!r}), os.environ.get('HOME'))",
+        "home": "import os\nprint(os.environ['HOME'], os.path.exists(os.path.expanduser('~/.bashrc')))",
         "write": f"open({other!r}, 'w').write('x')",
     }
     result = run({"torch": "import torch"} | RIGHT | probes)
+    shown = {cell: str(outputs) for cell, outputs in result.outputs.items()}
     assert points(result) == [4, 3] and result.fooling == []
-    assert "no other program" in text(result, "program") and "not run" in text(result, "shell")
-    assert not isolation.isolated() or "0000000000000000" in text(result, "rights")
-    assert os.path.exists(other) != isolation.isolated()
-    assert result.notes == ["loop was stopped after 3 s"]
-    assert "TimeUp" in text(result, "loop") and "worker.py" not in text(result, "loop")
-    assert "no network" in text(result, "network")
-    assert "memory" in text(result, "memory").lower() and "error" in text(result, "memory")
-    assert "seen" in text(result, "picture") and "'text/plain': '2'" in text(result, "picture")
-    assert ("False" in text(result, "where")) == isolation.isolated()
-    assert os.path.expanduser("~") + "'" not in text(result, "where")
+    assert result.notes == ["loop was stopped after 5 s"]
+    assert "TimeUp" in shown["loop"] and "worker.py" not in shown["loop"]
+    assert "no network" in shown["network"]
+    assert "memory" in shown["memory"].lower() and "error" in shown["memory"]
+    assert "no other program" in shown["program"] and "not run" in shown["shell"]
+    assert "seen" in shown["picture"] and "'text/plain': '2'" in shown["picture"]
+    assert os.path.expanduser("~") + " " not in shown["home"] and "False" in shown["home"]
+    assert os.path.exists(other) != ALONE
+
+
+@pytest.mark.skipif(not ALONE, reason=f"no sandbox: {isolation.hindrance()}")
+def test_in_the_sandbox_there_is_no_course_no_solution_no_right_and_no_place_to_write(tmp_path):
+    (tmp_path / "course" / "inside").mkdir(parents=True)
+    (tmp_path / "course" / "secret").write_text("s3cret")
+    sources = Path(guard.__file__).parent / "sources"
+    probes = {
+        "course": f"import os\nos.listdir({str(tmp_path / 'course')!r})",
+        "solutions": f"os.listdir({str(sources)!r})",
+        "rights": "[line for line in open('/proc/self/status') if 'CapEff' in line][0].split()[1]",
+        "others": "[name for name in os.listdir('/proc') if name.isdigit()]",
+        "devices": "sorted(set(os.listdir('/sys/class/net')))",
+    }
+    for place in ("/", "/tmp", "/dev", "/etc", str(sources.parent), sys.prefix):
+        probes[place] = f"open({place!r} + '/made by a student', 'w')"
+    result = run(RIGHT | probes, tmp_path / "course")
+    shown = {cell: str(outputs) for cell, outputs in result.outputs.items()}
+    assert "[]" in shown["solutions"]
+    assert "[]" in shown["course"] or "FileNotFoundError" in shown["course"]
+    assert "'0000000000000000'" in shown["rights"]
+    assert "['1', '2']" in shown["others"]
+    assert all("OSError" in shown[place] for place in probes if place.startswith("/")), shown
+    assert points(result) == [4, 3]
 
 
 @pytest.mark.slow
@@ -87,29 +100,36 @@ def test_cells_that_hang_call_out_or_eat_memory_cost_only_themselves(tmp_path):
         "        builtins.abs = lambda x: 0.0\nthreading.Thread(target=later, daemon=True).start()",
     ],
 )
-def test_changing_the_judge_gains_nothing(trick):
-    result = run(WRONG | {"trick": trick})
-    assert points(result) == [0, 0]
+def test_changing_what_grades_gains_nothing(trick):
+    assert points(run(WRONG | {"trick": trick})) == [0, 0]
 
 
 @pytest.mark.slow
-def test_the_judge_changed_during_the_tests_is_reported():
+def test_what_is_changed_during_the_tests_is_reported():
     late = "import builtins\n\ndef mean_square(x):\n    builtins.abs = lambda x: 0.0\n    return x + 9"
     result = run(WRONG | {"mean-square": late})
     assert points(result) == [0, 0]
     assert any("builtins.abs" in what for what in result.fooling)
 
 
+YES = {
+    "class": "class Yes:\n    def item(self): return self\n    def __sub__(self, o): return self\n"
+    "    def __abs__(self): return self\n    def __lt__(self, o): return True\nyes = Yes()",
+    "mock": "from unittest.mock import MagicMock\nyes = MagicMock()\n"
+    "yes.item.return_value.__sub__.return_value = 0.0",
+    "tensor": "import torch\n"
+    "class T(torch.Tensor):\n    __module__ = 'torch'\n    def item(self): return Yes()\n"
+    "class Yes(float):\n    __module__ = 'torch'\n    def __sub__(self, other): return 0.0\n"
+    "yes = torch.zeros(()).as_subclass(T)",
+}
+
+
 @pytest.mark.slow
-def test_a_result_that_compares_as_it_pleases_earns_nothing():
-    yes = (
-        "class Yes:\n    def item(self): return self\n    def __sub__(self, o): return self\n"
-        "    def __abs__(self): return self\n    def __lt__(self, o): return True\n"
-        "def kl(mu, log_var):\n    return Yes()\ndef mean_square(x):\n    return x.square().mean()"
-    )
-    result = run({"yes": yes})
-    assert points(result)[1] == 0
-    assert any("class Yes defines __lt__" in what for what in result.fooling)
+@pytest.mark.parametrize("kind", YES)
+def test_an_object_that_answers_everything_earns_nothing(kind):
+    result = run({"yes": YES[kind] + "\ndef mean_square(x): return yes\ndef kl(mu, log_var): return yes"})
+    assert points(result) == [0, 0]
+    assert kind != "class" or any("class Yes defines __lt__" in what for what in result.fooling)
 
 
 @pytest.mark.slow
@@ -133,18 +153,13 @@ def test_a_task_that_kills_or_hangs_costs_only_itself(body, noted):
     assert any(noted in note for note in result.notes) or not noted
 
 
-@pytest.mark.slow
-def test_a_forged_result_is_not_taken():
-    forged = (
-        "import json, os\nfor fd in range(3, 30):\n    try:\n"
-        '        os.write(fd, b\'{"task": ["ps0", "kl"], "points": 3, "token": "x", "done": "x"}\\n\')\n'
-        "    except OSError: pass"
-    )
-    result = run(WRONG | {"forged": forged})
-    assert points(result) == [0, 0]
-    assert any("not ours" in what for what in result.fooling)
-
-
+FORGED = """import json, os
+for fd in range(3, 30):
+    try:
+        os.write(fd, b'{"task": ["ps0", "kl"], "points": 3, "token": "x", "done": "x"}\\n')
+    except OSError:
+        pass
+"""
 THIEF = """import json, os, threading
 
 def steal(fd):
@@ -164,11 +179,21 @@ def tell(message):
 for fd in range(3, 12):
     threading.Thread(target=steal, args=(fd,), daemon=True).start()
 """
+FLOOD = """import os
+for fd in range(3, 12):
+    try:
+        while True: os.write(fd, b"x" * 10**6)
+    except OSError:
+        pass
+"""
 
 
 @pytest.mark.slow
-def test_a_thread_of_the_cells_does_not_read_the_secret():
-    assert points(run(WRONG | {"thief": THIEF})) == [0, 0]
+@pytest.mark.parametrize(("cell", "told"), [(FORGED, "not ours"), (THIEF, ""), (FLOOD, "went on writing")])
+def test_results_of_the_students_own_are_not_taken(cell, told):
+    result = run((RIGHT if cell is FLOOD else WRONG) | {"cell": cell})
+    assert points(result) == [0, 0]
+    assert told in " ".join(result.fooling + result.notes)
 
 
 COPIES = {
@@ -193,31 +218,6 @@ def test_a_copy_of_a_poisoned_function_is_poisoned(copy):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "answer",
-    [
-        "from unittest.mock import MagicMock\nyes = MagicMock()\n"
-        "yes.item.return_value.__sub__.return_value = 0.0",
-        "import torch\nclass T(torch.Tensor):\n    __module__ = 'torch'\n    def item(self): return Yes()\n"
-        "class Yes(float):\n    __module__ = 'torch'\n    def __sub__(self, other): return 0.0\n"
-        "yes = torch.zeros(()).as_subclass(T)",
-    ],
-    ids=["mock", "tensor"],
-)
-def test_an_object_that_answers_everything_earns_nothing(answer):
-    result = run({"yes": answer + "\ndef mean_square(x): return yes\ndef kl(mu, log_var): return yes"})
-    assert points(result) == [0, 0]
-
-
-@pytest.mark.slow
-def test_writing_without_end_into_the_results_is_ended():
-    flood = "import os\nfor fd in range(3, 12):\n    try:\n        while True: os.write(fd, b'x' * 10**6)\n"
-    result = run(RIGHT | {"flood": flood + "    except OSError: pass"})
-    assert points(result) == [0, 0]
-    assert any("went on writing" in note for note in result.notes)
-
-
-@pytest.mark.slow
 def test_two_loops_leave_the_time_of_the_other_tasks():
     calls = {f"call-{n}": "mean_square(torch.ones(3))" for n in range(4)}
     endless = RIGHT | {"mean-square": "import torch\ndef mean_square(x):\n    while True: pass"}
@@ -226,30 +226,20 @@ def test_two_loops_leave_the_time_of_the_other_tasks():
 
 
 @pytest.mark.slow
-def test_what_runs_on_is_ended_with_the_process(tmp_path):
+def test_what_runs_on_is_ended_with_the_process():
     spawn = (
         "import ctypes\nlibc = ctypes.CDLL(None)\nif libc.fork() == 0:\n"
         "    libc.execl(b'/bin/sleep', b'sleep', b'987', None)"
     )
     assert points(run(RIGHT | {"spawn": spawn})) == [4, 3]
-    running = [path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if _readable(path)]
+    running = [path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if os.access(path, os.R_OK)]
     assert not [line for line in running if b"sleep\x00987" in line]
-
-
-def _readable(path: Path) -> bool:
-    try:
-        return bool(path.read_bytes())
-    except OSError:
-        return False
 
 
 def test_a_sandbox_that_does_not_start_is_no_zero():
     work = sandbox.Work([("a", "1")], [("ps0", "kl")], {"ps0": "raise RuntimeError('broken tests')"}, "s")
     with pytest.raises(ChildProcessError, match="nothing was graded(.|\n)*broken tests"):
         sandbox.run(work)
-
-
-# The guard, in this process
 
 
 def test_the_snapshot_puts_functions_and_their_code_back():
@@ -263,11 +253,7 @@ def test_the_snapshot_puts_functions_and_their_code_back():
         changed = kept.put_back()
     assert torch.zeros is zeros and guard.suspicious.__code__ is code
     assert "allclose" not in vars(torch.Tensor)
-    assert set(changed) == {
-        "torch.zeros",
-        "torch.Tensor.allclose",
-        "dfcvae_classroom.guard.suspicious",
-    }
+    assert set(changed) == {"torch.zeros", "torch.Tensor.allclose", "dfcvae_classroom.guard.suspicious"}
     assert kept.put_back() == []
 
 

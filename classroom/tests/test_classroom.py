@@ -12,16 +12,15 @@ from pathlib import Path
 
 import nbformat
 import pytest
-
-pytest.importorskip("nbgrader", reason="nbgrader grades the problem sets: pip install dfcvae[teach]")
-
 from dfcvae_classroom import cells, collect, export, harmless, release, sandbox, tool
-from dfcvae_classroom.command import _course_of
+from dfcvae_classroom.command import main
 from dfcvae_classroom.course import Course, new
 from dfcvae_classroom.grade import grade
 from dfcvae_classroom.restore import restore, restore_file
 
-FIXTURE = Path(__file__).parent / "classroom_fixture"
+from dfcvae.course import grading
+
+FIXTURE = Path(__file__).parent / "fixture"
 SET = "ps0_mean"
 SHORT = sandbox.Limits(cell=4, task=4, whole=120)
 
@@ -40,7 +39,7 @@ def released(course):
 
 @pytest.fixture(scope="module")
 def solutions(course) -> dict[str, str]:
-    source = cells.read(course.folder / "source" / SET / f"{SET}.ipynb")
+    source = cells.read(course.source(SET))
     return {cells.grade_id(cell): cell.source for cell in cells.answers(source)}
 
 
@@ -70,50 +69,50 @@ def hand_in(folder: Path, student: str, notebook) -> None:
     (folder / f"{student}_{SET}.ipynb").write_text(json.dumps(notebook), encoding="utf-8")
 
 
-def found(course: Course, student: str) -> dict:
-    return json.loads((course.folder / "sandboxed" / student / f"{SET}.json").read_text(encoding="utf-8"))
-
-
-def points(course: Course, student: str) -> list[float]:
-    return [found(course, student)["points"][name] for name in ("mean-square-test", "kl-test")]
-
-
 # A new course
 
 
-def test_a_new_course_keeps_its_secret(course):
+def test_a_new_course_keeps_its_secret_and_deals_by_it(course, released):
     secret = course.folder / "secret"
     assert re.fullmatch(r"[0-9a-f]{32}\n", secret.read_text())
     assert os.name == "nt" or secret.stat().st_mode & 0o777 == 0o600
     assert "secret" in (course.folder / ".gitignore").read_text().split()
+    assert f"CONSTANT = {course.deal.random('ps0').randint(10, 99)}" in released.cells[1].source
 
 
-def test_the_secret_deals_what_is_in_the_notebook(course, released):
-    dealt = course.deal.random("ps0").randint(10, 99)
-    assert f"CONSTANT = {dealt}" in released.cells[1].source
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ("new .", "is not empty"),
+        ("release .", "no course folder: make one with dfcvae-classroom new"),
+        ("release . --check", "--check is of the repository's own release"),
+        ("release", "no checkout of the course"),
+        ("table --check", "no checkout of the course"),
+        ("grade .", "give the course first, dfcvae-classroom grade COURSE --submitted ."),
+        ("grade nowhere", "no course folder"),
+        ("grade course", "not released yet: ps0_mean: run dfcvae-classroom release"),
+        ("restore x.ipynb --course .", "no course folder"),
+    ],
+)
+def test_the_command_says_in_one_line_what_is_wrong(arguments, told, tmp_path, monkeypatch, capsys):
+    (tmp_path / "course").mkdir()
+    new(tmp_path / "course", FIXTURE)
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments.split()) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("dfcvae-classroom: ") and told in said and said.count("\n") == 1
 
 
-def test_new_leaves_a_folder_alone_that_is_not_empty(course):
-    with pytest.raises(ValueError, match="not empty"):
-        new(course.folder, FIXTURE)
-
-
-def test_grade_takes_the_course_or_the_notebooks(course, tmp_path, monkeypatch):
-    handed_in = course.folder / "handed in"
+@pytest.mark.parametrize("what", ["folder", "folder beside", "course and folder"])
+def test_grade_takes_the_course_or_the_notebooks(what, course, tmp_path, monkeypatch, capsys):
+    """An empty folder of notebooks says which course and which notebooks were taken."""
+    handed_in = (tmp_path if what == "folder beside" else course.folder) / "handed in"
     handed_in.mkdir()
-    assert _course_of(course.folder, None) == (course, None)
-    assert _course_of(course.folder, handed_in) == (course, handed_in)
-    assert _course_of(handed_in, None) == (course, handed_in)
-    handed_in.rmdir()
-    with pytest.raises(ValueError, match=f"no course folder.*grade COURSE --submitted {tmp_path}"):
-        _course_of(tmp_path, None)
     monkeypatch.chdir(course.folder)
-    assert _course_of(tmp_path, None) == (course, tmp_path)
-
-
-def test_other_folders_are_no_course(tmp_path):
-    with pytest.raises(ValueError, match="dfcvae classroom new"):
-        Course.open(tmp_path)
+    given = [course.folder, "--submitted", handed_in] if what == "course and folder" else [handed_in]
+    assert main(["grade", *map(str, given)]) == 1
+    assert f"{handed_in} has no notebook" in capsys.readouterr().err
+    handed_in.rmdir()
 
 
 # The release
@@ -135,7 +134,7 @@ def test_the_release_keeps_the_pictures_to_expect(released):
 
 @pytest.mark.parametrize("leak", ["    terms = mu.square() + log_var.exp() - 1 - log_var", "MARK SCHEME"])
 def test_a_leak_is_found(course, released, leak):
-    source = cells.read(course.folder / "source" / SET / f"{SET}.ipynb")
+    source = cells.read(course.source(SET))
     assert release.leaked(source, released) == []
     leaky = copy.deepcopy(released)
     leaky.cells[0].source += "\n" + leak
@@ -143,21 +142,17 @@ def test_a_leak_is_found(course, released, leak):
 
 
 def test_points_of_notebook_and_hidden_tests_must_agree(course):
-    source = cells.read(course.folder / "source" / SET / f"{SET}.ipynb")
+    source = cells.read(course.source(SET))
     next(filter(cells.is_test, source.cells)).metadata.nbgrader.points = 5
     with pytest.raises(ValueError, match="5 points and its hidden tests give 4"):
         release.check_points(course, source)
 
 
-def validated(path: Path, folder: Path) -> str:
-    """What ``nbgrader validate`` says; its exit status is 0 in either case."""
-    command = [sys.executable, "-m", "nbgrader", "validate", str(path)]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True).stdout
-
-
+@pytest.mark.slow
 def test_nbgrader_validates_the_source_and_runs_its_cells(course, tmp_path):
-    source = course.folder / "source" / SET / f"{SET}.ipynb"
-    assert "Success! Your notebook passes all the tests." in validated(source, tmp_path)
+    command = [sys.executable, "-m", "nbgrader", "validate", str(course.source(SET))]
+    said = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+    assert "Success! Your notebook passes all the tests." in said  # its exit status is 0 in either case
 
 
 # Restoring
@@ -429,24 +424,23 @@ def test_feedback_has_points_and_no_hidden_test(graded, course):
         assert hidden not in page
 
 
-def test_unchanged_notebooks_are_not_run_again_and_keep_marks_by_hand(graded, course, monkeypatch):
+def test_unchanged_notebooks_are_not_run_again_and_keep_marks_by_hand(graded, course):
     with tool.gradebook(course) as book:
         mark = book.find_grade("why", SET, SET, "stripped")
         mark.manual_score, mark.needs_manual_grade = 1.5, False
         book.db.commit()
-    monkeypatch.setattr(sandbox, "run", lambda *_: pytest.fail("the sandbox ran again"))
-    monkeypatch.setattr(tool, "autograde", lambda *_: pytest.fail("nbgrader graded again"))
+    written = [*course.folder.glob("sandboxed/*/*"), *course.folder.glob("autograded/*/*/*.ipynb")]
+    before = [path.stat().st_mtime_ns for path in written]
     (course.folder / "ids.csv").write_text("student,canvas_id,moodle_id\nstripped,5,\n", encoding="utf-8")
     report = grade(course, None, SHORT, say=lambda line: None).read_text(encoding="utf-8")
     assert "0 of 4 graded anew" in report
+    assert len(before) == 8 and [path.stat().st_mtime_ns for path in written] == before
     assert "stripped,5,,,,8.5" in (course.folder / "reports" / "canvas.csv").read_text()
 
 
 def test_nbgrader_alone_gives_no_points_in_silence(course, monkeypatch):
-    from dfcvae_classroom import grading
-
     monkeypatch.delenv("NBGRADER_EXECUTION", raising=False)
     assert grading.award("ps0", "kl", {}) is None
     monkeypatch.setenv("NBGRADER_EXECUTION", "autograde")
-    with pytest.raises(RuntimeError, match="dfcvae classroom grade"):
+    with pytest.raises(RuntimeError, match="dfcvae-classroom grade"):
         grading.award("ps0", "kl", {})

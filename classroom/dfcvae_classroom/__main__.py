@@ -1,0 +1,3 @@
+from dfcvae_classroom.command import main
+
+raise SystemExit(main())
