@@ -32,7 +32,8 @@ from dfcvae.evaluation import evaluate, frechet_distance, laplacian, laplacian_v
 from dfcvae.files import sha256
 from dfcvae.runs import read_metrics
 from dfcvae.training import Settings
-from dfcvae.vgg import MINI_FILE, VGGFeatures
+from dfcvae.vgg import VGGFeatures
+from dfcvae.weights import MINI_FILE
 
 RATES = (2.5e-4, 5e-4, 1e-3, 2e-3)
 TEST_FACES = 4_000

@@ -13,7 +13,6 @@ bits of one that was not.
 from __future__ import annotations
 
 import copy
-import itertools
 import math
 import os
 import signal
@@ -125,14 +124,19 @@ def train(
     if sum(length is not None for length in (chosen.steps, chosen.epochs, chosen.minutes)) != 1:
         raise ValueError("how long? Give one of steps, epochs or minutes.")
     if validation is not None:
-        check_size(model, validation)
-    with folder.lock(), repeating_steps(trainer.device), _telling_memory(chosen.batch_size):
+        _check_size(model, validation)
+    with folder.lock(), repeating_steps(trainer.device):
         stored = folder.config() if folder.begun else None
         trainer.settings = _with_steps(trainer, stored)
         config = describe_run(model, images, asdict(trainer.settings), trainer.device)
         if stored:
             refuse_other_settings(folder, config, asdict(Settings()))
-        _loop(trainer, folder, config, validation, progress)
+        try:
+            _loop(trainer, folder, config, validation, progress)
+        except torch.cuda.OutOfMemoryError:
+            raise torch.cuda.OutOfMemoryError(
+                f"out of memory at batch_size {chosen.batch_size}: give a smaller one, and another folder."
+            ) from None
     return Run(folder.path, model.eval(), folder.config(), folder.metrics())
 
 
@@ -144,7 +148,7 @@ class Trainer:
             raise ValueError(
                 f"batch_size is {settings.batch_size}: expected 2 to {len(images)}, the number of images."
             )
-        check_size(model, images)
+        _check_size(model, images)
         self.settings = replace(settings, precision=pick_precision(device, settings.precision))
         self.model = model.to(device).to(memory_format=layout(device))
         self.images, self.device = images, device
@@ -217,24 +221,23 @@ class Trainer:
         self.scaler.update()
         return {name: term.detach() for name, term in terms.items()}
 
+    @torch.no_grad()
     def look(self, out: Path, validation: Images | None) -> dict[str, float]:
-        """Pictures into the folder, and the figures of the validation images."""
-        x = (validation or self.images).float(slice(0, PREVIEWED)).to(self.device)
+        """Pictures into the folder, and the loss of the first 512 validation images, without the shift."""
+        images = validation or self.images
+        x = images.float(slice(0, PREVIEWED)).to(self.device)
         samples = self.model.sample(32, generator=self.generator("preview", 0))
         png.save_previews(out, x, self.model.generate(x), samples)
-        return self.validate(validation) if validation else {}
-
-    @torch.no_grad()
-    def validate(self, images: Images) -> dict[str, float]:
-        """The training's loss on other images (the first 512), in eval mode and without the shift."""
-        sums, count = {"loss": 0.0, "kl": 0.0, "reconstruction": 0.0}, min(VALIDATED, len(images))
+        sums: dict[str, float] = {}
+        count = min(VALIDATED, len(images)) if validation else 0
         with evaluating(self.model):
             for first in range(0, count, 64):
                 x = images.float(slice(first, min(first + 64, count))).to(self.device)
                 generator = self.generator("validation", first)
                 epsilon = torch.randn((len(x), self.model.latent_dim), generator=generator).to(self.device)
                 terms = self.terms(x.to(memory_format=layout(self.device)), epsilon)
-                sums = {name: total + terms[name].item() * len(x) for name, total in sums.items()}
+                for name in ("loss", "kl", "reconstruction"):
+                    sums[name] = sums.get(name, 0.0) + terms[name].item() * len(x)
         return {f"validation_{name}": total / count for name, total in sums.items()}
 
     def state(self) -> dict[str, Any]:
@@ -259,12 +262,10 @@ class Trainer:
                 moments[name] = torch.empty_like(parameter).copy_(moments[name])
 
 
-def check_size(model: DFCVAE, images: Images) -> None:
-    """ValueError where the images do not have the model's size."""
-    if images.pixels.shape[-1] != model.image_size:
+def _check_size(model: DFCVAE, images: Images) -> None:
+    if (found := images.pixels.shape[-1]) != model.image_size:
         raise ValueError(
-            f"the images are {images.pixels.shape[-1]} pixels wide and the model {model.image_size}: "
-            f"load them with size={model.image_size}."
+            f"the images are {found} pixels wide, the model {model.image_size}: load them with that size."
         )
 
 
@@ -308,7 +309,10 @@ def _loop(
             saving = preview or stop or done == 1
             if not saving and done % chosen.log_every:
                 continue
-            means = _means(seen, done, chosen)
+            means = {
+                name: torch.stack([terms[name].float() for terms in seen]).mean().item() for name in seen[0]
+            }
+            _refuse_nan(means, trainer.model, done, chosen)
             seconds = time.perf_counter() - start
             speed = len(seen) * chosen.batch_size / max(seconds - told_at, 1e-9)
             line = {"step": done, "epoch": done / trainer.per_epoch, "images": done * chosen.batch_size}
@@ -323,7 +327,6 @@ def _loop(
                                 f"reconstruction {line['reconstruction']:.4g}", refresh=False)  # fmt: skip
             seen, told_at = [], seconds
             if saving or time.perf_counter() - saved > SAVE_AFTER:
-                _refuse_broken_weights(trainer.model, done)
                 folder.save({"step": done, "seconds": time.perf_counter() - start} | trainer.state())
                 saved = time.perf_counter()
             if stop:
@@ -333,28 +336,19 @@ def _loop(
                 )
 
 
-def _means(seen: list[dict[str, Tensor]], done: int, settings: Settings) -> dict[str, float]:
-    """Each term's mean over the last steps; FloatingPointError where one is NaN or infinite."""
-    series = {name: torch.stack([terms[name].float() for terms in seen]).tolist() for name in seen[0]}
-    for i, name in itertools.product(range(len(seen)), reversed(series)):  # the loss after its parts
-        if not math.isfinite(series[name][i]):
-            advice = f"lower the learning rate ({settings.learning_rate:g})"
-            if settings.precision == "fp16":
-                advice += " or give precision='fp32', since fp16 ends at 65,504"
-            raise FloatingPointError(
-                f"{name} is {series[name][i]} at step {done - len(seen) + i + 1}: {advice}, and look at "
-                "alpha, beta and the weights that the run began with. The last checkpoint is from before."
-            )
-    return {name: math.fsum(values) / len(values) for name, values in series.items()}
+def _refuse_nan(means: dict[str, float], model: torch.nn.Module, step: int, settings: Settings) -> None:
+    """FloatingPointError where a term of the loss or a weight is NaN or infinite: nothing is saved then.
 
-
-def _refuse_broken_weights(model: torch.nn.Module, step: int) -> None:
-    """A loss is that of the weights before its step, so it does not vouch for what the step made."""
-    broken = [name for name, tensor in model.state_dict().items() if not torch.isfinite(tensor).all()]
+    A loss is that of the weights before its step, so it does not vouch for what the step made of them.
+    """
+    parts = {name: torch.tensor(value) for name, value in reversed(means.items())} | model.state_dict()
+    broken = next((name for name, value in parts.items() if not torch.isfinite(value).all()), None)
     if broken:
+        fp16 = " or give precision='fp32', since fp16 ends at 65,504" if settings.precision == "fp16" else ""
         raise FloatingPointError(
-            f"{broken[0]} holds NaN or infinity after step {step}: lower the learning rate. "
-            "The last checkpoint is from before."
+            f"{broken} is NaN or infinite by step {step}: lower the learning rate "
+            f"({settings.learning_rate:g}){fp16}, and look at alpha, beta and the weights that the run began "
+            "with. The last checkpoint is from before."
         )
 
 
@@ -401,21 +395,10 @@ def steps_in(
 
 
 @contextmanager
-def _telling_memory(batch_size: int) -> Iterator[None]:
-    try:
-        yield
-    except torch.cuda.OutOfMemoryError:
-        raise torch.cuda.OutOfMemoryError(
-            f"out of memory at batch_size {batch_size}: give a smaller batch size, and another folder."
-        ) from None
-
-
-@contextmanager
 def _ctrl_c() -> Iterator[Callable[[], bool]]:
     """Inside, the first Ctrl-C only makes ``asked()`` true; a second one stops at once.
 
-    Left to Python are threads other than the main one, which no signal reaches, and programs that have a
-    handler of their own.
+    A thread gets no signals, and a program that handles them itself goes on to do so.
     """
     asked = threading.Event()
     in_main = threading.current_thread() is threading.main_thread()

@@ -11,7 +11,8 @@ from safetensors import safe_open
 from torch import nn
 
 from dfcvae import faces
-from dfcvae.vgg import MINI_FILE, WIDTHS, VGGFeatures, build_layers
+from dfcvae.vgg import WIDTHS, VGGFeatures, build_layers
+from dfcvae.weights import MINI_FILE
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
 LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")

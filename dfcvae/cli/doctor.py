@@ -15,7 +15,8 @@ from dfcvae.course.profiles import profile
 from dfcvae.datasets import cache_dir
 from dfcvae.device import available_threads, describe, pick_device, pick_precision
 from dfcvae.download import cached_trunk
-from dfcvae.vgg import MINI_FILE, VGGFeatures
+from dfcvae.vgg import VGGFeatures
+from dfcvae.weights import MINI_FILE
 
 OPTIONAL = {
     "matplotlib": "lab",
