@@ -35,8 +35,8 @@ DISGUISES = frozenset(
 SUSPICIOUS = (
     "_getframe gc.get_ __code__ __globals__ __closure__ sys.modules sys.settrace sys.setprofile "
     "inspect.stack currentframe f_back tb_frame gi_frame addaudithook __subclasses__ FunctionType importlib "
-    "getsource mock exec( __module__ as_subclass ctypes os._exit os.fork /proc assignments/source "
-    "course.grading grading.points TASKS signal."
+    "getsource mock exec( __module__ as_subclass ctypes os._exit os.fork /proc dfcvae_classroom "
+    "grading.points TASKS signal."
 ).split()
 
 
