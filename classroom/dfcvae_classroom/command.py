@@ -39,9 +39,8 @@ def _parser() -> argparse.ArgumentParser:
 
     one = command("new", _new, "make an instructor's private course folder")
     one.add_argument("course", type=Path)
-    one = command("release", _release, "write what students get; without a course, the repository's own")
-    one.add_argument("course", type=Path, nargs="?")
-    _add_repository(one)
+    release = command("release", _release, "write what students get; without a course, the repository's own")
+    release.add_argument("course", type=Path, nargs="?")
     one = command("grade", _grade, "grade notebooks: feedback pages, tables, a report")
     one.add_argument("course", type=Path, help="the course folder, or in it a folder of notebooks")
     one.add_argument("--submitted", type=Path, help="folder of notebooks (else the course's submitted/)")
@@ -49,14 +48,11 @@ def _parser() -> argparse.ArgumentParser:
     one = command("restore", _restore, "put lost grading metadata back into notebooks")
     one.add_argument("notebooks", type=Path, nargs="+")
     one.add_argument("--course", type=Path, help="whose release they are of (else the public one)")
-    one = command("table", _table, "write the table of problem sets into the repository's docs/teaching.md")
-    _add_repository(one)
+    table = command("table", _table, "write the table of problem sets into the repository's docs/teaching.md")
+    for one in (release, table):
+        one.add_argument("--repo", type=Path, default=Path("."), help="checkout of the course (this folder)")
+        one.add_argument("--check", action="store_true", help="change nothing; fail where it is out of date")
     return parser
-
-
-def _add_repository(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--repo", type=Path, default=Path("."), help="checkout of the course (this folder)")
-    parser.add_argument("--check", action="store_true", help="change nothing; fail where it is out of date")
 
 
 def _new(options: argparse.Namespace) -> None:

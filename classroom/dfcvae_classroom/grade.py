@@ -41,13 +41,14 @@ def grade(
     shutil.rmtree(unpacked, ignore_errors=True)
     collected = collect(folder, releases, course.ids(), unpacked)
     course.add_students({one.student: one.canvas_id for one in collected.submissions})
-    lines = list(collected.told)
+    lines = []
     if isolation.hindrance():
         lines.append(
             f"NO SANDBOX ({isolation.hindrance()}): students' code runs as you, with limits of time and "
             "memory only, and can read and write what you can. Install bubblewrap, or use a virtual machine."
         )
         say(lines[-1])
+    lines += collected.told
     jobs = [job for one in collected.submissions if (job := _prepare(course, releases, one, lines))]
 
     def sandboxed(job: tuple[Submission, NotebookNode]) -> None:

@@ -35,8 +35,8 @@ DISGUISES = frozenset(
 SUSPICIOUS = (
     "_getframe gc.get_ __code__ __globals__ __closure__ sys.modules sys.settrace sys.setprofile "
     "inspect.stack currentframe f_back tb_frame gi_frame addaudithook __subclasses__ FunctionType importlib "
-    "getsource mock exec( __module__ as_subclass ctypes os._exit os.fork /proc assignments/source "
-    "course.grading grading.points TASKS signal."
+    "getsource mock exec( __module__ as_subclass ctypes os._exit os.fork /proc dfcvae_classroom "
+    "grading.points TASKS signal."
 ).split()
 
 
@@ -121,10 +121,10 @@ def copies(tests: Tests) -> list[types.FunctionType]:
     The hidden tests keep some for themselves: only those that a notebook's cells made are a student's.
     """
     poisoned = {f for tasks in tests.values() for task in tasks.values() for f in task.poisoned}
-    places = {(f.__code__.co_name, f.__code__.co_firstlineno) for f in poisoned}
+    names, codes = {f.__code__.co_name for f in poisoned}, {f.__code__ for f in poisoned}
     functions = [thing for thing in gc.get_objects() if type(thing) is types.FunctionType]
-    alike = [f for f in functions if (f.__code__.co_name, f.__code__.co_firstlineno) in places]
-    return [f for f in alike if f not in poisoned and any(f.__code__ == other.__code__ for other in poisoned)]
+    alike = [f for f in functions if f.__code__.co_name in names and f not in poisoned]  # quickly told
+    return [f for f in alike if f.__code__ in codes]
 
 
 def with_copies(tests: Tests, made: list[types.FunctionType]) -> Tests:
@@ -132,9 +132,8 @@ def with_copies(tests: Tests, made: list[types.FunctionType]) -> Tests:
 
     def whole(task: Task) -> Task:
         codes = [f.__code__ for f in task.poisoned]
-        return dataclasses.replace(
-            task, poisoned=task.poisoned + tuple(f for f in made if f.__code__ in codes)
-        )
+        more = tuple(f for f in made if f.__code__ in codes)
+        return dataclasses.replace(task, poisoned=task.poisoned + more)
 
     return {name: {task: whole(tasks[task]) for task in tasks} for name, tasks in tests.items()}
 

@@ -14,29 +14,21 @@ from nbformat import NotebookNode
 from dfcvae_classroom import cells
 
 KINDS = frozenset("text/plain text/latex text/html image/png image/jpeg image/gif".split())
-TAGS = (
-    bleach.ALLOWED_TAGS
-    | frozenset(
-        "img figure figcaption div span p pre br hr h1 h2 h3 h4 sub sup table caption thead tr th td".split()
-    )
-    | {"tbody"}
-)
+FIGURES = "img figure figcaption div span p pre br hr h1 h2 h3 h4 sub sup"
+TAGS = bleach.ALLOWED_TAGS | {*FIGURES.split(), *"table caption thead tbody tr th td".split()}
 ATTRIBUTES = {
     "*": ["class", "title", "role", "aria-label", "style", "colspan", "rowspan", "scope"],
     "img": ["src", "alt", "width", "height"],
     "a": ["href"],
 }
 PROTOCOLS = frozenset({"data", "http", "https"})
-STYLES = CSSSanitizer(
-    ALLOWED_CSS_PROPERTIES | frozenset("max-width margin padding border display image-rendering gap".split())
-)
+STYLES = ALLOWED_CSS_PROPERTIES | {*"max-width margin padding border display image-rendering gap".split()}
 MARKUP = re.compile(r"<(?=[A-Za-z/!?])")
 
 
 def html(text: str) -> str:
-    return bleach.clean(
-        text, tags=TAGS, attributes=ATTRIBUTES, protocols=PROTOCOLS, css_sanitizer=STYLES, strip=True
-    )
+    css = CSSSanitizer(STYLES)
+    return bleach.clean(text, TAGS, ATTRIBUTES, PROTOCOLS, strip=True, css_sanitizer=css)
 
 
 def outputs(shown: list[dict]) -> list[dict]:
