@@ -55,5 +55,5 @@ def cuts(count: int, folder: Path) -> None:
 if __name__ == "__main__":
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 100
     with tempfile.TemporaryDirectory() as folder:
-        cuts(6 * count, Path(folder) / "cuts")  # of six kinds
+        cuts(4 * count, Path(folder) / "cuts")  # of four kinds
         kills(count, Path(folder))

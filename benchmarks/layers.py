@@ -25,10 +25,11 @@ from typing import Any
 
 import torch
 from recording import BACKWARD, FORWARD, Call, Shape, flops, record
-from reporting import as_in_training, machine, median, parser, synchronise, table, write
+from reporting import machine, median, parser, synchronise, table, write
 
 import dfcvae
-from dfcvae import device as hardware
+from dfcvae.device import pick_device, repeating_steps
+from dfcvae.fast import accelerate
 from dfcvae.training import Settings, Trainer
 
 SPLITS = (8, 16, 32)
@@ -99,13 +100,13 @@ def compare(
 
 def main() -> None:
     options = _options()
-    device = hardware.pick_device(options.device)
+    device = pick_device(options.device)
     torch.manual_seed(0)
     images = dfcvae.load("faces", n=512, progress=False)[: options.batch_size]
-    model = dfcvae.DFCVAE("vae-123", features=dfcvae.VGGFeatures(weights="random"))
+    model = accelerate(dfcvae.DFCVAE("vae-123", features=dfcvae.VGGFeatures(weights="random")))
     settings = Settings(options.batch_size, precision=options.precision, steps=1000)
     trainer = Trainer(model.train(), images, settings, device)
-    with as_in_training(device):
+    with repeating_steps(device):
         trainer.step(0)  # the first chooses kernels and makes Adam's moments
         calls = record(trainer)
         timings, step = compare(trainer, calls)

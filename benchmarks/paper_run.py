@@ -28,12 +28,13 @@ from typing import Any
 import paired
 import torch
 from recording import flops, record
-from reporting import as_in_training, machine, parser, synchronise, table, write
+from reporting import machine, parser, synchronise, table, write
 
 import dfcvae
-from dfcvae import device as hardware
 from dfcvae import download
 from dfcvae.datasets import Images
+from dfcvae.device import pick_device, pick_precision, repeating_steps
+from dfcvae.fast import accelerate
 from dfcvae.training import Settings, Trainer
 
 CELEBA, TARGET_SECONDS = 202_599, 30
@@ -57,13 +58,13 @@ def faces(images: int, few: int | None, size: int = 64) -> Images:
 def loss_network(features: str) -> dfcvae.VGGFeatures:
     """``full``: VGG-19 with torchvision's weights where they are cached, and random ones else."""
     if features == "full":
-        features = "torchvision" if download.cached_vgg_trunk("vgg19") else "random"
+        features = "torchvision" if download.cached_trunk("vgg19") else "random"
     return dfcvae.VGGFeatures(weights=features)
 
 
 def flops_per_image(vgg: dfcvae.VGGFeatures, images: Images, batch_size: int) -> float:
     """Of one eager training step on the CPU."""
-    model = dfcvae.DFCVAE("vae-123", vgg, images.pixels.shape[-1])
+    model = accelerate(dfcvae.DFCVAE("vae-123", vgg, images.pixels.shape[-1]))
     chosen = Settings(batch_size, precision="fp32", steps=1)
     trainer = Trainer(model.train(), images[:batch_size], chosen, torch.device("cpu"))
     return flops(record(trainer)) / batch_size
@@ -74,13 +75,12 @@ def time_training(trainer: Trainer, steps: int, warm_up: int) -> dict[str, float
     start = time.perf_counter()
     _train(trainer, warm_up)
     warm = time.perf_counter()
-    waited, loss = trainer.feed.waited, _train(trainer, steps)
+    loss = _train(trainer, steps)
     seconds = time.perf_counter() - warm
     return {
         "warm_up_seconds": warm - start,
         "seconds": seconds,
         "images_per_second": steps * trainer.settings.batch_size / seconds,
-        "waited_share": (trainer.feed.waited - waited) / seconds,
         "loss": loss,
     }
 
@@ -109,12 +109,12 @@ def run(options: argparse.Namespace, device: torch.device) -> dict[str, Any]:
     images, vgg = faces(options.images, options.images_from_few), loss_network(options.features)
     work = flops_per_image(vgg, images, min(8, options.batch_size))
     torch.manual_seed(0)
-    model = dfcvae.DFCVAE("vae-123", vgg)
+    model = accelerate(dfcvae.DFCVAE("vae-123", vgg), options.compile)
     whole = options.epochs * (len(images) // options.batch_size)
     trainer = Trainer(model.train(), images, settings(options, options.precision, whole), device)
     preparing = time.perf_counter() - start
     steps = min(options.steps or whole, whole)
-    with as_in_training(device):
+    with repeating_steps(device):
         found = time_training(trainer, steps, options.warm_up)
     card = torch.cuda.get_device_name(device) if device.type == "cuda" else ""
     peak = options.peak_tflops or peak_tflops(card, trainer.settings.precision)
@@ -128,7 +128,6 @@ def run(options: argparse.Namespace, device: torch.device) -> dict[str, Any]:
         "loss_network": vgg.weights_name,
         "precision": trainer.settings.precision,
         "compile": options.compile,
-        "fed": trainer.feed.way,
         "steps": steps,
         "steps_of_the_whole": whole,
         "whole_seconds": found["seconds"] * whole / steps,
@@ -141,7 +140,7 @@ def run(options: argparse.Namespace, device: torch.device) -> dict[str, Any]:
 
 
 def settings(options: argparse.Namespace, precision: str, steps: int) -> Settings:
-    return Settings(options.batch_size, precision=precision, compile=options.compile, steps=steps)
+    return Settings(options.batch_size, precision=precision, steps=steps)
 
 
 def report(found: dict[str, Any], device: torch.device) -> str:
@@ -161,7 +160,6 @@ def report(found: dict[str, Any], device: torch.device) -> str:
         ("warm-up and compilation", f"{found['warm_up_seconds']:.1f} s"),
         ("images/s, steady", f"{found['images_per_second']:,.1f}"),
         (f"{found['epochs']} epochs, steady", f"{found['whole_seconds']:,.1f} s ({kind})"),
-        ("waiting for images", f"{found['waited_share']:.2%}"),
         ("FLOPs of the model, an image", f"{found['flops_per_image'] / 1e9:.2f} G"),
         ("FLOPs computed", f"{found['tflops_per_second']:,.3g} TFLOP/s"),
         ("utilisation", utilisation),
@@ -180,9 +178,9 @@ def _target(found: dict[str, Any], device: torch.device) -> str:
 def compare_losses(options: argparse.Namespace, device: torch.device) -> dict[str, Any]:
     images, vgg = faces(options.images, options.images_from_few), loss_network(options.features)
     steps = options.steps or options.epochs * (len(images) // options.batch_size)
-    fast = settings(options, hardware.pick_precision(device, options.precision), steps)
-    slow = replace(fast, precision=options.against, compile=False)
-    found = paired.compare(vgg, images, fast, slow, range(options.seeds), options.last, device)
+    fast = settings(options, pick_precision(device, options.precision), steps)
+    slow, seeds = replace(fast, precision=options.against), range(options.seeds)
+    found = paired.compare(vgg, images, fast, slow, seeds, options.last, device, options.compile)
     verdict = "holds 0" if found["holds_0"] else "does not hold 0"
     print(
         f"{fast.precision} minus {slow.precision}, loss of the last {options.last} of {steps} steps: "
@@ -192,17 +190,17 @@ def compare_losses(options: argparse.Namespace, device: torch.device) -> dict[st
 
 
 def main() -> None:
-    options = _options()
-    device = hardware.pick_device(options.device)
-    if options.seeds:
-        found = compare_losses(options, device)
+    chosen = options()
+    device = pick_device(chosen.device)
+    if chosen.seeds:
+        found = compare_losses(chosen, device)
     else:
-        found = run(options, device)
+        found = run(chosen, device)
         print(report(found, device))
-    write(options.json, {"machine": machine(options.device)} | found)
+    write(chosen.json, {"machine": machine(chosen.device)} | found)
 
 
-def _options(arguments: list[str] | None = None) -> argparse.Namespace:
+def options() -> argparse.Namespace:
     made = parser(__doc__, "paper_run")
     made.add_argument("--images", type=int, default=CELEBA)
     made.add_argument("--images-from-few", type=int, metavar="N", help="draw N and repeat them")
@@ -217,7 +215,7 @@ def _options(arguments: list[str] | None = None) -> argparse.Namespace:
     made.add_argument("--seeds", type=int, help="compare final losses over so many seeds instead")
     made.add_argument("--against", default="fp32", help="the precision to compare with (fp32)")
     made.add_argument("--last", type=int, default=50, help="steps whose mean is the final loss (50)")
-    return made.parse_args(arguments)
+    return made.parse_args()
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """The convolutions and matrix products of a training step, as they reach PyTorch's kernels, and their FLOPs.
 
-Seen are also those of the backward pass, and those within the loss network's one pass (``dfcvae.fast.onepass``).
+Seen are also those of the backward pass, and those within the one-pass loss of ``dfcvae.fast``.
 """
 
 from __future__ import annotations

@@ -9,15 +9,14 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
 import dfcvae
-from dfcvae.device import available_threads, describe, pick_device, reusing_memory, tuned
+from dfcvae.device import available_threads, describe, pick_device
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -71,13 +70,6 @@ def table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     """A Markdown table."""
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)
-
-
-@contextmanager
-def as_in_training(device: torch.device) -> Iterator[None]:
-    """What ``dfcvae.train`` sets for the time of its steps."""
-    with reusing_memory(), tuned(device):
-        yield
 
 
 def synchronise(device: torch.device) -> None:

@@ -4,7 +4,7 @@ Read its modules in the order of the notebooks: faces and datasets (00), vae (01
 dfc, training and runs (04), latent (05), evaluation (06). What stands beside them, they do without.
 """
 
-from dfcvae import faces
+from dfcvae import faces, moved  # noqa: F401 (moved: modules can still be imported by the names of 0.1)
 from dfcvae.datasets import Images, load
 from dfcvae.dfc import DFCVAE, PRESETS
 from dfcvae.perceptual import PerceptualLoss

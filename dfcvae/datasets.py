@@ -1,32 +1,28 @@
 """load("faces" | "celeba" | "lfw" | "folder") -> Images: pictures as bytes, with what is known of them.
 
-Photographs are decoded once and faces are drawn once; both are kept as packs (packing.py) in `cache_dir()`.
+Photographs are decoded once and faces are drawn once; both are kept as packs (photos/pack.py) in the cache.
 """
 
 from __future__ import annotations
 
 import operator
-import os
-import sys
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from dfcvae import faces
-from dfcvae.files import checksum
-from dfcvae.photos import pack as packing
+from dfcvae import faces, files
 from dfcvae.photos.celeba import celeba
 from dfcvae.photos.folder import folder
 from dfcvae.photos.lfw import lfw
-from dfcvae.photos.pack import Contents, Key, Pack
+from dfcvae.photos.pack import Contents, Labels, packed
 
 NAMES = ("faces", "celeba", "lfw", "folder")
-PLACED = {"celeba": celeba, "folder": folder}  # photographs that the user has brought to a place
-SPLITS = ("train", "validation", "test")
+SPLITS = faces.SPLITS
+FACES = {"train": 8_000, "validation": 800, "test": 800}  # drawn faces, unless n says another number
 DRAWN_AT_ONCE = 128
 
 Index = int | slice | Sequence[int] | Tensor
@@ -61,29 +57,20 @@ class Images:
     def __getitem__(self, index: Index) -> Images:
         """The chosen pictures: a number gives Images of length 1, a slice shares the memory."""
         rows = _rows(index, len(self))
-        return Images(
-            self.pixels[rows],
-            self.attributes[rows],
-            self.attribute_names,
-            self.factors[rows],
-            self.factor_names,
-            self.name,
-            self.split,
-        )
+        chosen = {kind: getattr(self, kind)[rows] for kind in ("pixels", "attributes", "factors")}
+        return replace(self, **chosen)
 
-    def float(self, indices: Index | None = None) -> Tensor:
+    def float(self, indices: Index = slice(None)) -> Tensor:
         """All pictures, or the chosen ones, as float32 (N, 3, S, S) in [0, 1]."""
-        rows = slice(None) if indices is None else _rows(indices, len(self))
-        return self.pixels[rows].float() / 255
+        return self.pixels[_rows(indices, len(self))].float() / 255
 
     def __repr__(self) -> str:
         *_, height, width = self.pixels.shape
         parts = [f"{len(self):,} pictures of {width} x {height}"]
         for kind, names in (("attributes", self.attribute_names), ("factors", self.factor_names)):
             if names:
-                parts.append(
-                    f"{len(names)} {kind} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
-                )
+                more = ", ..." if len(names) > 3 else ""
+                parts.append(f"{len(names)} {kind} ({', '.join(names[:3])}{more})")
         return f"Images({self.name or 'unnamed'} {self.split or 'images'}: {', '.join(parts)})"
 
 
@@ -97,31 +84,13 @@ def _table(what: str, table: Tensor, names: tuple[str, ...], count: int) -> Tens
 
 
 def _rows(index: Index, count: int) -> slice | Sequence[int] | Tensor:
-    if getattr(index, "ndim", 0):
+    """A whole number, of Python, numpy or torch, becomes a slice of length 1."""
+    if not isinstance(index, int) and getattr(index, "ndim", True):
         return index
-    try:
-        index = operator.index(index)  # an int of Python, numpy or torch
-    except TypeError:
-        return index
-    if not -count <= index < count:
-        raise IndexError(f"there is no picture {index}: expected {-count} to {count - 1}")
-    return slice(index % count, index % count + 1)
-
-
-def cache_dir() -> Path:
-    """Where the package keeps files: $DFCVAE_CACHE, else `dfcvae` in the user's cache folder."""
-    if os.environ.get("DFCVAE_CACHE"):
-        return Path(os.environ["DFCVAE_CACHE"]).expanduser()
-    if sys.platform == "win32":
-        base = os.environ.get("LOCALAPPDATA") or "~/AppData/Local"
-    elif sys.platform == "darwin":
-        base = "~/Library/Caches"
-    else:
-        base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(base).expanduser() / "dfcvae"
-
-
-_default_cache = cache_dir  # inside load() the argument has its name
+    number = operator.index(index)  # type: ignore[arg-type]
+    if not -count <= number < count:
+        raise IndexError(f"there is no picture {number}: expected {-count} to {count - 1}")
+    return slice(number % count, number % count + 1)
 
 
 def load(
@@ -134,16 +103,15 @@ def load(
     cache_dir: str | Path | None = None,
     progress: bool = True,
 ) -> Images:
-    """The pictures of one split, `size` x `size` pixels each, in the order of their file names.
+    """The pictures of one split, `size` x `size` pixels each, the same ones on every machine.
 
     name: "faces", drawn here, from one `distribution` ("correlated" or "independent"); "celeba", the centre
-    148 pixels of the copy in `root`, in any of three layouts (celeba.py); "lfw", the same square of Labeled
-    Faces in the Wild, downloaded at the first call, to scikit-learn's folder of data unless `root` is given
-    (lfw.py); "folder", the centre squares of all
-    pictures below `root`, split 80 / 10 / 10 by a hash of their paths (photographs.py).
-    split: "train", "validation" or "test". n: the first n that can be read, or all if there are fewer; of
-    drawn faces n, and other ones for another n. Without it, photographs come complete and faces in the number
-    of the profile, a tenth of it for validation and test.
+    148 pixels of the copy in `root`, in any of three layouts (photos/celeba.py); "lfw", the same square of
+    Labeled Faces in the Wild, downloaded at the first call, to scikit-learn's folder of data unless `root` is
+    given (photos/lfw.py); "folder", the centre squares of all pictures below `root`, split 80 / 10 / 10 by a
+    hash of their paths (photos/folder.py). Photographs come in the order of their names.
+    split: "train", "validation" or "test". n: the first n, or as many as can be read. Without it photographs
+    come complete, and of faces 8,000 for train and 800 for validation and test.
 
     The first call draws or decodes, with a progress bar, into `cache_dir`; later ones map the result into
     memory. Files that cannot be read are passed over, and named in a warning at every call. Raises ValueError
@@ -151,19 +119,20 @@ def load(
     is full or a download fails.
     """
     _check(name, split, size, root, n)
-    cache = (Path(cache_dir).expanduser() if cache_dir else _default_cache()) / "packs"
+    cache = (Path(cache_dir).expanduser() if cache_dir else files.cache_dir()) / "packs"
     if name == "faces":
-        pack = _faces(cache, split, size, n, distribution, progress)
+        return _faces(cache, split, size, n or FACES[split], distribution, progress)
+    place = Path(root).expanduser().resolve() if root is not None else None
+    if name == "lfw":
+        source = lfw(place, split, progress)
+    elif place is None:
+        raise ValueError(f"load({name!r}) needs root=, the folder that holds the pictures")
     else:
-        place = Path(root).expanduser().resolve() if root is not None else None
-        source = lfw(place, split, progress) if name == "lfw" else PLACED[name](place, split)
-        pack = source.pack(cache, size, n, progress)
-    for note in pack.notes:
+        source = celeba(place, split) if name == "celeba" else folder(place, split)
+    pixels, labels = source.pack(cache, size, n, progress)
+    for note in labels.notes:
         warnings.warn(note, stacklevel=2)
-    images = Images(
-        pack.pixels, pack.attributes, pack.attribute_names, pack.factors, pack.factor_names, name, split
-    )
-    return images[:n]
+    return Images(pixels, labels.attributes, labels.attribute_names, name=name, split=split)[:n]
 
 
 def _check(name: str, split: str, size: int, root: str | Path | None, n: int | None) -> None:
@@ -176,42 +145,28 @@ def _check(name: str, split: str, size: int, root: str | Path | None, n: int | N
     if n is not None and n < 1:
         raise ValueError(f"n is {n}, expected at least 1 picture, or None for all")
     if name == "faces" and root is not None:
-        raise ValueError(
-            f"faces are drawn and have no root, found {str(root)!r}; for photographs load 'folder'"
-        )
-    if name in PLACED and root is None:
-        raise ValueError(f"load({name!r}) needs root=, the folder that holds the pictures")
+        raise ValueError(f"faces are drawn and have no root, found {root}; for photographs load 'folder'")
 
 
-def _faces(cache: Path, split: str, size: int, n: int | None, distribution: str, progress: bool) -> Pack:
-    count = n or _profile_count(split)
-    factors = faces.split_factors(split, count, distribution)
-    attributes = faces.attributes(factors)
-    what = {"data": "faces", "split": split, "size": size, "n": count, "distribution": distribution}
-    # The labels stand in the state too, so that a change of the sampling alone is noticed.
-    state = f"{faces.DRAWING_VERSION} {checksum(factors)} {checksum(attributes)}"
+def _faces(cache: Path, split: str, size: int, n: int, distribution: str, progress: bool) -> Images:
+    factors = faces.split_factors(split, n, distribution)  # (n, F)
 
     def contents() -> Contents:
-        pictures = _drawn(factors, size, f"drawing faces ({split})", progress)
-        return Contents(
-            count, pictures, attributes, faces.ATTRIBUTE_NAMES, factors, tuple(faces.FACTOR_NAMES)
-        )
+        drawn = _drawn(factors, size, f"drawing faces ({split})", progress)
+        return (n, 3, size, size), drawn, Labels(torch.empty(n, 0))  # the labels follow from the factors
 
-    return packing.packed(cache, Key(f"faces-{split}-{size}", what, state), contents)
-
-
-def _profile_count(split: str) -> int:
-    from dfcvae.course.profiles import profile
-
-    count = profile().faces
-    return count if split == "train" else count // 10
+    # A change of the sampling changes the first block, by which packs of earlier versions are found outdated.
+    state = f"{faces.DRAWING_VERSION} {files.checksum(faces.split_factors(split, faces.BLOCK, distribution))}"
+    pixels, _ = packed(cache, f"faces-{split}-{size}-{distribution}", state, n, contents)
+    labels = faces.attributes(factors), faces.ATTRIBUTE_NAMES, factors, faces.FACTOR_NAMES
+    return Images(pixels[:n], *labels, "faces", split)
 
 
-def _drawn(factors: Tensor, size: int, title: str, progress: bool) -> Iterator[tuple[list[int], Tensor]]:
+def _drawn(factors: Tensor, size: int, title: str, progress: bool) -> Iterator[tuple[int, Tensor]]:
     from tqdm import tqdm
 
     with tqdm(total=len(factors), desc=title, unit="img", disable=not progress) as bar:
         for start in range(0, len(factors), DRAWN_AT_ONCE):
-            some = factors[start : start + DRAWN_AT_ONCE]
-            yield list(range(start, start + len(some))), faces.draw(some, size)
-            bar.update(len(some))
+            pictures = faces.draw(factors[start : start + DRAWN_AT_ONCE], size)  # (128, 3, size, size)
+            yield from enumerate(pictures, start)
+            bar.update(len(pictures))

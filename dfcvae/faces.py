@@ -10,6 +10,7 @@ seen. Since the factors are ours we can ask what no photograph answers: the *sam
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -17,7 +18,7 @@ import torch
 from torch import Tensor
 
 from dfcvae.drawing import DRAWING_VERSION, paint
-from dfcvae.drawing.factors import FACTOR_NAMES, FACTORS, OWN_STREAMS, factors_of_stream, sample_factors
+from dfcvae.drawing.factors import FACTOR_NAMES, FACTORS, FIRST_OF_SEEDS, factors_of_stream, sample_factors
 
 __all__ = [
     "ATTRIBUTE_NAMES",
@@ -32,29 +33,14 @@ __all__ = [
 
 SIZES = range(32, 257)
 SPLITS = ("train", "validation", "test")
+BLOCK = 1_000  # faces of a split that come from one random stream, so that a few do not cost all
+MOST = 1_000_000  # faces of a split
 CHUNK_PIXELS = 2**17  # faces painted at a time: few enough to stay in the processor's cache
 ATTRIBUTE_NAMES = (
-    "Bald",
-    "Bangs",
-    "Black_Hair",
-    "Blond_Hair",
-    "Brown_Hair",
-    "Bushy_Eyebrows",
-    "Eyeglasses",
-    "Freckles",
-    "Goatee",
-    "Gray_Hair",
-    "Long_Hair",
-    "Mouth_Slightly_Open",
-    "Mustache",
-    "Pale_Skin",
-    "Rosy_Cheeks",
-    "Smiling",
-    "Wavy_Hair",
-    "Wearing_Earrings",
-    "Wearing_Hat",
-    "Wearing_Lipstick",
-)
+    "Bald", "Bangs", "Black_Hair", "Blond_Hair", "Brown_Hair", "Bushy_Eyebrows", "Eyeglasses", "Freckles",
+    "Goatee", "Gray_Hair", "Long_Hair", "Mouth_Slightly_Open", "Mustache", "Pale_Skin", "Rosy_Cheeks",
+    "Smiling", "Wavy_Hair", "Wearing_Earrings", "Wearing_Hat", "Wearing_Lipstick",
+)  # fmt: skip
 
 
 def attributes(factors: Tensor | dict) -> Tensor:
@@ -105,14 +91,13 @@ def draw(factors: Tensor | dict, size: int = 64) -> Tensor:
             f"faces of size {size} asked for: take a whole number from {SIZES[0]} to {SIZES[-1]}"
         )
     f = _by_name(factors)
-    n = len(f["x"])
-    chunk = max(1, CHUNK_PIXELS // size**2)
+    n, chunk = len(f["x"]), max(1, CHUNK_PIXELS // size**2)
     pictures = torch.empty(n, 3, size, size, dtype=torch.uint8)
 
     @torch.no_grad()
     def paint_chunk(start: int) -> None:
-        part = {name: value[start : start + chunk] for name, value in f.items()}
-        pictures[start : start + chunk] = paint(part, size)
+        part = {name: value[start : start + chunk] for name, value in f.items()}  # each (chunk,)
+        pictures[start : start + chunk] = paint(part, size)  # (chunk, 3, size, size)
 
     _each(paint_chunk, range(0, n, chunk))
     return pictures
@@ -121,7 +106,7 @@ def draw(factors: Tensor | dict, size: int = 64) -> Tensor:
 def _each(work: Callable[[int], None], starts: range) -> None:
     """Do the work for each start, side by side in as many threads as torch may use."""
     threads = torch.get_num_threads()
-    if threads == 1 or len(starts) < 2:
+    if min(threads, len(starts)) < 2:
         for start in starts:
             work(start)
         return
@@ -135,53 +120,60 @@ def _each(work: Callable[[int], None], starts: range) -> None:
 
 
 def split_factors(split: str, n: int, distribution: str = "correlated", seed: int = 0) -> Tensor:
-    """Factors of one split, from a random stream of its own, so that splits share no face. -> float32 (n, F)
+    """Factors of the first n faces of a split, up to a million. -> float32 (n, F)
 
-    `sample_factors` has other streams, so it never gives these faces. Another n gives other faces. ValueError
-    for another split, or a seed for which there is no stream.
+    A smaller n gives the first rows of a larger one. Splits share no face, and `sample_factors` never gives
+    these faces. ValueError for another split, distribution, n, or a seed for which there are no streams.
     """
+    streams = len(SPLITS) * MOST // BLOCK  # of one seed
     if split not in SPLITS:
         raise ValueError(f"unknown split {split!r}: take one of {', '.join(SPLITS)}")
-    if not 0 <= seed < OWN_STREAMS // len(SPLITS):
-        raise ValueError(f"seed {seed} found: take a whole number from 0 to {OWN_STREAMS // len(SPLITS) - 1}")
-    return factors_of_stream(n, len(SPLITS) * seed + SPLITS.index(split), distribution)
+    if not 0 <= n <= MOST:
+        raise ValueError(f"{n} faces asked for: take 0 to {MOST:,}")
+    if not 0 <= seed < FIRST_OF_SEEDS // streams:
+        raise ValueError(f"seed {seed} found: take a whole number from 0 to {FIRST_OF_SEEDS // streams - 1}")
+    first = seed * streams + SPLITS.index(split) * MOST // BLOCK
+    blocks = range(first, first + max(1, math.ceil(n / BLOCK)))
+    factors = [factors_of_stream(BLOCK, stream, distribution) for stream in blocks]
+    return torch.cat(factors)[:n]  # blocks of (1000, F) -> (n, F)
 
 
 def _by_name(factors: Tensor | dict) -> dict[str, Tensor]:
-    """Checked factors, name -> float32 (n,)."""
-    if isinstance(factors, dict):
-        factors = _complete(factors)
+    """Checked factors, (n, F) or a dict of some -> name: float32 (n,)."""
+    factors = _complete(factors) if isinstance(factors, dict) else factors
     factors = torch.as_tensor(factors, dtype=torch.float32)
     if factors.ndim != 2 or factors.shape[1] != len(FACTORS):
         raise ValueError(
             f"factors of shape {tuple(factors.shape)} found: expected (n, {len(FACTORS)}), the columns of "
             "faces.FACTOR_NAMES, or a dict of some of them"
         )
-    low, high = (torch.tensor([getattr(factor, end) for factor in FACTORS]) for end in ("low", "high"))
+    low = torch.tensor([float(factor.low) for factor in FACTORS])  # (F,)
+    high = torch.tensor([float(factor.high) for factor in FACTORS])
     slack = 1e-4 * (high - low)
-    wrong = ~((factors >= low - slack) & (factors <= high + slack))  # so that NaN is wrong too
-    if wrong.any():
-        row, column = wrong.nonzero()[0].tolist()
+    fits = (factors >= low - slack) & (factors <= high + slack)  # false for NaN too
+    if not fits.all():
+        row, column = (~fits).nonzero()[0].tolist()
         factor = FACTORS[column]
         raise ValueError(
             f"{factor.name} of face {row} is {factors[row, column]:g}: "
             f"take a number from {factor.low:g} to {factor.high:g}"
         )
-    return dict(zip(FACTOR_NAMES, factors.clamp(low, high).unbind(1), strict=True))
+    columns = factors.clamp(low, high).unbind(1)  # (n, F) -> F of (n,)
+    return dict(zip(FACTOR_NAMES, columns, strict=True))
 
 
 def _complete(named: dict) -> Tensor:
-    """A dict of some factors -> all of them, (n, F)."""
+    """A dict of some factors -> all of them, (n, F); those left out are the neutral face's."""
     unknown = sorted(set(named) - set(FACTOR_NAMES))
     if unknown:
         raise ValueError(f"unknown factor {unknown[0]!r}: take names from faces.FACTOR_NAMES")
     values = {name: torch.as_tensor(value, dtype=torch.float32).reshape(-1) for name, value in named.items()}
     n = max((len(value) for value in values.values()), default=1)
-    wrong = [name for name, value in values.items() if len(value) not in (1, n)]
-    if wrong:
-        raise ValueError(
-            f"{wrong[0]} has {len(values[wrong[0]])} values where another factor has {n}: "
-            "give every factor one value or the same number of them"
-        )
+    for name, value in values.items():
+        if len(value) not in (1, n):
+            raise ValueError(
+                f"{name} has {len(value)} values where another factor has {n}: "
+                "give every factor one value or the same number of them"
+            )
     neutral = {factor.name: torch.tensor([float(factor.default)]) for factor in FACTORS}
     return torch.stack([value.expand(n) for value in (neutral | values).values()], dim=1)

@@ -13,12 +13,13 @@ import importlib.util
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from dfcvae.figures.png import to_uint8
-from dfcvae.files import sha256
+from dfcvae.files import load_checked, sha256
 
 INCEPTION_FILE = "weights-inception-2015-12-05-6726825d.pth"
 
@@ -33,8 +34,8 @@ class FrechetDistance:
 
     def __init__(self, extractor: Callable[[Tensor], Tensor]) -> None:
         self.extractor = extractor
-        self.metric = None  # made when the first features tell how many there are
-        self.counts = {"originals": 0, "made": 0}
+        self.metric: Any = None  # made when the first features tell how many there are
+        self.originals = self.made = 0
 
     @torch.no_grad()
     def add(self, pictures: Tensor, real: bool) -> None:
@@ -48,33 +49,29 @@ class FrechetDistance:
         if features.device.type == "mps":  # has no float64
             features = features.cpu()
         if self.metric is None:
-            self.metric = _metric(features.shape[1])
+            from torchmetrics.image.fid import FrechetInceptionDistance
+
+            as_they_are: Any = nn.Identity()
+            as_they_are.num_features = features.shape[1]
+            self.metric = FrechetInceptionDistance(as_they_are, reset_real_features=False)
         self.metric.to(features.device).update(features.double(), real=real)
-        self.counts["originals" if real else "made"] += len(pictures)
+        self.originals += len(pictures) if real else 0
+        self.made += 0 if real else len(pictures)
 
     def compute(self) -> float:
         """The distance, 0 for a set and itself. ValueError with fewer than two pictures on a side."""
-        if min(self.counts.values()) < 2:
+        if min(self.originals, self.made) < 2:
             raise ValueError(
-                f"there are {self.counts['originals']} originals and {self.counts['made']} pictures made: a "
-                "Gaussian needs two or more on each side (and many more than that to be a good one)."
+                f"there are {self.originals} originals and {self.made} pictures made: a Gaussian needs two "
+                "or more on each side (and many more than that to be a good one)."
             )
         return self.metric.to("cpu").compute().item()  # eigenvalues are not in every build for CUDA
 
     def forget_made(self) -> None:
         """Begin another set of made pictures beside the same originals."""
-        self.counts["made"] = 0
+        self.made = 0
         if self.metric is not None:
             self.metric.reset()
-
-
-def _metric(features: int) -> nn.Module:
-    from torchmetrics.image.fid import FrechetInceptionDistance
-
-    as_they_are = nn.Identity()
-    as_they_are.num_features = features
-    # sync_on_compute would wait for other processes of a training, which may have nothing to measure.
-    return FrechetInceptionDistance(as_they_are, reset_real_features=False, sync_on_compute=False)
 
 
 def frechet_distance(a: Tensor, b: Tensor) -> float:
@@ -91,19 +88,16 @@ def frechet_distance(a: Tensor, b: Tensor) -> float:
 class Inception(nn.Module):
     """FID's own network: pictures (N, 3, S, S), float in [0, 1], rounded to bytes as FID wants -> (N, 2048).
 
-    By torch-fidelity, through torchmetrics. weights: its file; nothing is downloaded. ValueError where it
-    holds more than tensors: torch-fidelity would execute it.
+    By torch-fidelity, through torchmetrics. weights: its file; nothing is downloaded. ValueError for an
+    unsafe pickle, which torch-fidelity would execute.
     """
 
     def __init__(self, weights: Path) -> None:
         super().__init__()
         try:
-            torch.load(weights, map_location="cpu", weights_only=True)
-        except Exception as error:  # whatever the damage happens to hit
-            raise ValueError(
-                f"{weights.name} is refused: it is damaged or holds more than tensors "
-                f"({type(error).__name__}). Fetch {INCEPTION_FILE} again."
-            ) from None
+            load_checked(weights)
+        except ValueError as error:
+            raise ValueError(f"{weights.name} is refused ({error}): fetch {INCEPTION_FILE} again.") from None
         from torchmetrics.image.fid import NoTrainInceptionV3
 
         self.sha256 = sha256(weights)
@@ -113,35 +107,26 @@ class Inception(nn.Module):
         return self.network(to_uint8(pictures))
 
 
-def inception_weights() -> Path | None:
-    """The weights of FID's Inception where somebody has put them: nothing is downloaded here.
-
-    $DFCVAE_INCEPTION, or where torch-fidelity keeps its download; None without the package or the file.
-    """
-    path = _inception_path()
-    return path if path.is_file() and importlib.util.find_spec("torch_fidelity") else None
-
-
-def _inception_path() -> Path:
-    cached = Path(torch.hub.get_dir()) / "checkpoints" / INCEPTION_FILE
-    return Path(os.environ.get("DFCVAE_INCEPTION") or cached)
-
-
 def inception() -> Inception | None:
-    """FID's network where its weights are at hand, else None; ``what_fid_needs`` says what to do then."""
-    weights = inception_weights()
-    return None if weights is None else Inception(weights)
+    """FID's network where it is at hand, else None: ``what_fid_needs`` says what to do then."""
+    return None if what_fid_needs() else Inception(_inception_file())
 
 
 def what_fid_needs() -> str:
-    """One sentence: what is missing for FID here, and where to put it."""
+    """One sentence: what is missing for FID here, and where to put it; "" where nothing is."""
     needs = []
     if not importlib.util.find_spec("torch_fidelity"):
         needs.append("the package torch-fidelity (pip install torch-fidelity)")
-    if not (path := _inception_path()).is_file():
+    if not (path := _inception_file()).is_file():
         shown = path.as_posix().replace(Path.home().as_posix(), "~")
         needs.append(
             f"the weights {INCEPTION_FILE}, from the releases of toshas/torch-fidelity on GitHub, at "
             f"{shown} or where $DFCVAE_INCEPTION points"
         )
     return f"FID needs {' and '.join(needs)}; nothing is downloaded by itself." if needs else ""
+
+
+def _inception_file() -> Path:
+    """$DFCVAE_INCEPTION, or where torch-fidelity keeps its download."""
+    cached = Path(torch.hub.get_dir()) / "checkpoints" / INCEPTION_FILE
+    return Path(os.environ.get("DFCVAE_INCEPTION") or cached)

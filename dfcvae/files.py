@@ -17,7 +17,7 @@ import re
 import warnings
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -25,7 +25,6 @@ import torch
 from torch import Tensor
 
 BLOCK = 2**20
-BLOCKS_CHECKED = 64
 # What a file system answers that does not know how to flush; Windows denies to open a folder at all.
 CANNOT_FLUSH = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EBADF, errno.EACCES, errno.EPERM}
 
@@ -194,27 +193,6 @@ def one_line(text: str, longest: int = 300) -> str:
     )
     line = " ".join(line.split())
     return line if len(line) <= longest else line[: longest - 4] + " ..."
-
-
-def block_checksums(path: Path) -> Iterator[int]:
-    """CRC-32 of each MiB of a file."""
-    with open(path, "rb") as file:
-        while block := file.read(BLOCK):
-            yield zlib.crc32(block)
-
-
-def sampled_blocks_agree(path: Path, length: int, checksums: list[int]) -> bool:
-    """Whether a file has its length, and up to 64 blocks spread over it their checksums."""
-    if path.stat().st_size != length:
-        return False
-    count = min(len(checksums), BLOCKS_CHECKED)
-    sample = torch.linspace(0, len(checksums) - 1, count, dtype=torch.float64).round().long().tolist()
-    with open(path, "rb") as file:
-        for index in sample:
-            file.seek(index * BLOCK)
-            if zlib.crc32(file.read(BLOCK)) != checksums[index]:
-                return False
-    return True
 
 
 def web_page(beginning: bytes) -> str:

@@ -1,10 +1,8 @@
 """The DFC-VAE class of PyTorch-VAE with its faults repaired.
 
 AntixK/PyTorch-VAE, models/dfcvae.py, is the PyTorch version that most people read. Its network and its
-interface are kept here, so that its checkpoints load and its training scripts run; its loss is not.
-Sentences on "the original" name a fault where it is repaired.
-
-Paper: Hou et al., "Deep Feature Consistent Variational Autoencoder", arXiv 1610.00291.
+interface are kept, so that its checkpoints load and its training scripts run; its loss is that of Hou et al.,
+arXiv 1610.00291. Sentences on "the original" name a fault where it is repaired.
 """
 
 from __future__ import annotations
@@ -23,7 +21,6 @@ from torch.nn import functional as F
 from dfcvae.vae import kl_divergence
 from dfcvae.vgg import VGGFeatures, freeze
 
-PAPER_LAYERS = ("relu1_1", "relu2_1", "relu3_1")
 # By number in vgg19_bn: conv3_1, bn3_4, bn4_3 and conv5_2. The paper compares none of them.
 LEGACY_LAYERS = ("14", "24", "34", "43")
 LOG_VAR_BOUND = 20.0  # far outside what a trained encoder gives, far inside what exp() bears
@@ -34,13 +31,10 @@ class BaseVAE(nn.Module, ABC):
 
     @abstractmethod
     def encode(self, input: Tensor) -> list[Tensor]: ...
-
     @abstractmethod
     def decode(self, z: Tensor) -> Tensor: ...
-
     @abstractmethod
     def loss_function(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]: ...
-
     @abstractmethod
     def sample(self, num_samples: int, current_device: torch.device | str | int, **kwargs: Any) -> Tensor: ...
 
@@ -55,23 +49,16 @@ class DFCVAE(BaseVAE):
     in_channels: 3, or 1 for grey images, which the VGG sees repeated to three channels. hidden_dims:
     channels of the encoder's levels; the decoder goes back through them. image_size: side of the square
     images, divisible by 2 ** len(hidden_dims). alpha, beta: weights of the KL and of the features.
-    name: not used; the original's configuration files pass it.
+    data_range: (low, high) of the images, in and out; the Tanh's own is [-1, 1]. The original was fed [0, 1],
+    and ``save_image(normalize=True)`` hid it. name: not used; the original's configuration files pass it.
+    features: the loss network, as ``VGGFeatures(weights=...)``, or a VGGFeatures of one's own; frozen, and in
+    no ``state_dict()`` and no ``parameters()``. The original downloaded a VGG when it was constructed, kept
+    575 MB of it in every checkpoint beside 3.9 million trained parameters, and gave it to Adam.
+    legacy_loss: compute the original's loss, faults included, on legacy_features, the ``.features`` of a
+    vgg19_bn; torchvision's, downloaded, unless given.
 
-    data_range: (low, high) of the images, in and out. The default is the network's own scale, that of its
-    Tanh: *images are expected in [-1, 1]*. Another range is mapped to it and back. The original was fed
-    [0, 1] against its Tanh, and ``save_image(normalize=True)`` hid it; leave the default for its checkpoints.
-
-    features: the loss network, as ``VGGFeatures(weights=...)``, or a VGGFeatures of one's own. It is
-    frozen, in no ``state_dict()`` and in no ``parameters()``, and nothing is downloaded unless asked for.
-    The original downloaded a VGG when it was constructed, kept 575 MB of it in every checkpoint beside
-    3.9 million trained parameters, and gave it to Adam.
-
-    legacy_loss: compute the original's loss instead, faults included, for comparison. legacy_features:
-    the ``.features`` of a vgg19_bn for it; torchvision's, downloaded, unless given.
-
-    A state dict of the original loads with ``load_state_dict``, its VGG dropped. In a checkpoint of its
-    trainer "model." stands before every key; remove that first (``str.removeprefix``).
-    Raises ValueError for channels, sizes or ranges that do not fit.
+    A state dict of the original loads with ``load_state_dict``, its VGG dropped; in its trainer's checkpoints
+    "model." stands before every key. Raises ValueError for channels, sizes or ranges that do not fit.
     """
 
     def __init__(
@@ -94,24 +81,31 @@ class DFCVAE(BaseVAE):
         self.hidden_dims = tuple((32, 64, 128, 256, 512) if hidden_dims is None else hidden_dims)
         self.in_channels, self.latent_dim, self.image_size = in_channels, latent_dim, image_size
         self.alpha, self.beta, self.legacy_loss = alpha, beta, legacy_loss
-        _check(in_channels, latent_dim, self.hidden_dims, image_size)
-        self.data_range = low, high = tuple(data_range)
+        step, (low, high) = 2 ** len(self.hidden_dims), data_range
+        if in_channels not in (1, 3):
+            raise ValueError(f"in_channels is {in_channels}: expected 3 (colour) or 1 (grey) for the VGG.")
+        if image_size < step or image_size % step:
+            raise ValueError(f"image_size is {image_size}: these hidden_dims need a multiple of {step}.")
         if not low < high or (legacy_loss and (low, high) != (-1, 1)):
             raise ValueError(f"data_range is {data_range}: expected (low, high), (-1, 1) with legacy_loss.")
-        self.centre, self.half_width = (low + high) / 2, (high - low) / 2
+        self.data_range, self.centre, self.half_width = (low, high), (low + high) / 2, (high - low) / 2
         # The original wrote 512 x 2 x 2 into its decoder: one size, one depth and one width could run.
-        self.grid = image_size // 2 ** len(self.hidden_dims)  # side of the last feature maps
-        flat = self.hidden_dims[-1] * self.grid**2
-        first, down, up = self.hidden_dims[0], (in_channels, *self.hidden_dims), self.hidden_dims[::-1]
-        self.encoder = nn.Sequential(*[_halving(*pair) for pair in pairwise(down)])
+        self.grid = image_size // step  # side of the last feature maps
+        flat, width = self.hidden_dims[-1] * self.grid**2, self.hidden_dims[0]
+        down, up = (in_channels, *self.hidden_dims), (*self.hidden_dims[::-1], width)
+        self.encoder = nn.Sequential(*[_level(nn.Conv2d(*pair, 3, 2, 1)) for pair in pairwise(down)])
         self.fc_mu, self.fc_var = nn.Linear(flat, latent_dim), nn.Linear(flat, latent_dim)
         self.decoder_input = nn.Linear(latent_dim, flat)
-        self.decoder = nn.Sequential(*[_doubling(*pair) for pair in pairwise(up)])
-        to_image = [nn.Conv2d(first, in_channels, kernel_size=3, padding=1), nn.Tanh()]
-        self.final_layer = _doubling(first, first).extend(to_image)
-        if not isinstance(features, VGGFeatures) and not legacy_loss:
-            features = VGGFeatures("vgg19", PAPER_LAYERS, features)
-        self.feature_network = _LegacyFeatures(legacy_features) if legacy_loss else features
+        *levels, last = [_level(nn.ConvTranspose2d(*pair, 3, 2, 1, 1)) for pair in pairwise(up)]
+        self.decoder = nn.Sequential(*levels)
+        self.final_layer = last.extend([nn.Conv2d(width, in_channels, 3, 1, 1), nn.Tanh()])
+        self.feature_network: nn.Module
+        if legacy_loss:
+            self.feature_network = _LegacyFeatures(legacy_features)
+        elif isinstance(features, VGGFeatures):
+            self.feature_network = features
+        else:
+            self.feature_network = VGGFeatures(weights=features)
         self.register_load_state_dict_post_hook(_pass_over_vgg)
 
     def encode(self, input: Tensor) -> list[Tensor]:
@@ -134,9 +128,7 @@ class DFCVAE(BaseVAE):
 
     def decode(self, z: Tensor) -> Tensor:
         """Images (N, in_channels, S, S) in data_range from z (N, latent_dim)."""
-        if z.ndim != 2 or z.shape[1] != self.latent_dim:
-            raise ValueError(f"z is {tuple(z.shape)}: expected (N, {self.latent_dim}).")
-        h = self.decoder_input(z).view(-1, self.hidden_dims[-1], self.grid, self.grid)
+        h = self.decoder_input(z).unflatten(1, (-1, self.grid, self.grid))  # (N, D) -> (N, C, grid, grid)
         return self.centre + self.half_width * self.final_layer(self.decoder(h))
 
     def reparameterize(self, mu: Tensor, log_var: Tensor) -> Tensor:
@@ -159,11 +151,10 @@ class DFCVAE(BaseVAE):
         """Features of images in data_range, (N, C_l, H_l, W_l) each, in the order of the loss network.
 
         feature_layers: some of its layers by name (by number with ``legacy_loss``), all unless given.
-        ``VGGFeatures`` repairs five faults of the original: images are normalised as the VGG was trained;
-        no in-place ReLU overwrites a captured tensor (24 and 34 there); ``train()`` leaves batch norm in
-        eval, so that reconstruction and target are not each normalised by their own batch; its running
-        statistics do not move at every step; and the VGG ends at the last layer that is asked of it (460
-        million multiply-adds an image of 64 x 64, not 1,592). Raises ValueError for an unknown layer.
+        Raises ValueError for an unknown layer. ``VGGFeatures`` repairs five faults of the original: images
+        are normalised as the VGG was trained; no in-place ReLU overwrites a captured tensor; ``train()``
+        leaves batch norm in eval, so that no image is normalised by its batch; its running statistics do
+        not move; and the VGG ends at the last layer of the loss (460 million multiply-adds, not 1,592).
         """
         images = input.expand(-1, 3, -1, -1)  # grey -> three equal channels
         unit = (images - self.data_range[0]) / (2 * self.half_width)
@@ -176,21 +167,15 @@ class DFCVAE(BaseVAE):
     def loss_function(self, *args: Any, M_N: float = 1.0, **kwargs: Any) -> dict[str, Tensor]:
         """Scalars from what ``forward`` returned: ``loss_function(*model(x), M_N=...)``.
 
-        loss:   alpha * M_N * KLD + beta * Feature_Loss, the paper's loss with M_N = 1.
+        loss: alpha * M_N * KLD + beta * Feature_Loss, the paper's loss with M_N = 1. KLD: nats per image.
         Feature_Loss: sum over layers of 1 / (2 C_l H_l W_l) * squared differences, mean over the batch.
         Reconstruction_Loss: mean squared error of pixels; logged as in the original, not trained on.
-        KLD: nats per image, summed over latents, mean over the batch.
 
         The original added the pixels to the loss, lost the 1/2, logged KLD with the wrong sign and the
-        features never. With its M_N the features weigh 2000 times the KL, and validation weighs the KL
-        4000 times more than training, so that the best checkpoint is the one with the lowest KL: give
-        both the same M_N. beta means nothing without the scale of the features; ``dfcvae.dfc`` calibrates.
-
-        With ``legacy_loss``: alpha * M_N * KLD + beta * (Reconstruction_Loss + Feature_Loss), the latter
-        without the 1/2, as in the original; only the logged sign of KLD stays repaired.
+        features never (``legacy_loss`` repairs the logs alone). With its M_N the features weigh 2000 times
+        the KL in training and half of the KL in validation, so that the best checkpoint is the one with the
+        lowest KL: give both the same M_N. ``dfcvae.dfc`` tells how to choose beta for a loss network.
         """
-        if len(args) != 6:
-            raise ValueError(f"{len(args)} results: expected the six of forward, loss_function(*model(x)).")
         recons, input, recons_features, input_features, mu, log_var = args
         pixels, kl = F.mse_loss(recons.float(), input.float()), kl_divergence(mu, log_var)
         pairs = zip(recons_features, input_features, strict=True)
@@ -209,14 +194,8 @@ def _pass_over_vgg(model: DFCVAE, keys: Any) -> None:
     keys.unexpected_keys[:] = [key for key in keys.unexpected_keys if "feature_network." not in key]
 
 
-def _halving(c_in: int, c_out: int) -> nn.Sequential:
-    conv = nn.Conv2d(c_in, c_out, kernel_size=3, stride=2, padding=1)
-    return nn.Sequential(conv, nn.BatchNorm2d(c_out), nn.LeakyReLU())
-
-
-def _doubling(c_in: int, c_out: int) -> nn.Sequential:
-    conv = nn.ConvTranspose2d(c_in, c_out, kernel_size=3, stride=2, padding=1, output_padding=1)
-    return nn.Sequential(conv, nn.BatchNorm2d(c_out), nn.LeakyReLU())
+def _level(conv: nn.Conv2d | nn.ConvTranspose2d) -> nn.Sequential:
+    return nn.Sequential(conv, nn.BatchNorm2d(conv.out_channels), nn.LeakyReLU())
 
 
 class _LegacyFeatures(nn.Module):
@@ -237,13 +216,3 @@ class _LegacyFeatures(nn.Module):
         for name, layer in self.trunk.named_children():
             images = outputs[name] = layer(images)
         return outputs
-
-
-def _check(in_channels: int, latent_dim: int, hidden_dims: tuple[int, ...], image_size: int) -> None:
-    if in_channels not in (1, 3):
-        raise ValueError(f"in_channels is {in_channels}: expected 3 (colour) or 1 (grey) for the VGG.")
-    if not hidden_dims or min(latent_dim, *hidden_dims) < 1:
-        raise ValueError(f"latent_dim is {latent_dim}, hidden_dims {hidden_dims}: expected positive numbers.")
-    step = 2 ** len(hidden_dims)
-    if image_size < step or image_size % step:
-        raise ValueError(f"image_size is {image_size}: {len(hidden_dims)} levels need a multiple of {step}.")

@@ -127,11 +127,11 @@ def train(
         _check_size(model, validation)
     with folder.lock(), repeating_steps(trainer.device):
         stored = folder.config() if folder.begun else None
-        trainer.settings = _with_steps(trainer, stored)
-        config = describe_run(model, images, asdict(trainer.settings), trainer.device)
-        if stored:
-            refuse_other_settings(folder, config, asdict(Settings()))
         try:
+            trainer.settings = _with_steps(trainer, stored)
+            config = describe_run(model, images, asdict(trainer.settings), trainer.device)
+            if stored:
+                refuse_other_settings(folder, config, asdict(Settings()))
             _loop(trainer, folder, config, validation, progress)
         except torch.cuda.OutOfMemoryError:
             raise torch.cuda.OutOfMemoryError(
@@ -291,9 +291,9 @@ def _loop(
             f"{str(folder.path)!r} holds a run of {first} steps, asked for were {steps}: "
             "ask for at least as many, or give another folder to start anew."
         )
-    folder.write_config(config)
     if first == steps:
         return
+    folder.write_config(config)
     folder.drop_metrics_after(first)
     trainer.model.train()
     start, saved = time.perf_counter() - seconds, time.perf_counter()

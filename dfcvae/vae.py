@@ -184,13 +184,14 @@ def _decoder(channels: tuple[int, ...]) -> nn.Sequential:
 
 @contextmanager
 def evaluating(module: nn.Module) -> Iterator[None]:
-    """The module in eval mode, and afterwards in the mode in which it was: no statistics move."""
-    was_training = module.training
+    """The module in eval mode, and afterwards each part in the mode in which it was: no statistics move."""
+    were_training = [part for part in module.modules() if part.training]
     module.eval()
     try:
         yield
     finally:
-        module.train(was_training)
+        for part in were_training:
+            part.training = True
 
 
 def _check_sizes(image_size: int, latent_dim: int, channels: tuple[int, ...]) -> None:

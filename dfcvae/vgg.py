@@ -57,7 +57,8 @@ def build_layers(
 
 def layer_names(arch: str) -> list[str]:
     """Every layer of a VGG, from the image on: "conv1_1", "relu1_1", ... "pool5"."""
-    return [name for name, _ in build_layers(arch, widths=(1,) * 5).named_children()]
+    with torch.device("meta"):  # without tensors: random ones would move the global generator
+        return [name for name, _ in build_layers(arch).named_children()]
 
 
 class VGGFeatures(nn.Module):

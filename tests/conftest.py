@@ -14,13 +14,9 @@ import torch
 torch.set_num_threads(2)
 
 NORMALISATION = {"mean": json.dumps([0.485, 0.456, 0.406]), "std": json.dumps([0.229, 0.224, 0.225])}
-WIDTHS = (
-    4,
-    6,
-    8,
-    10,
-    10,
-)  # channels of the five blocks of the tests' VGGs: few
+WIDTHS = (4, 6, 8, 10, 10)  # channels of the five blocks of the tests' VGGs: few
+# Of the tests' VGG, made up: measuring them draws 64 faces, a second each time that a model is built.
+CALIBRATION = {"relu1_1": 0.5, "relu2_1": 1.0, "relu3_1": 2.0, "relu4_1": 1.0, "relu5_1": 1.0}
 
 
 def _is_loopback(host: object) -> bool:
@@ -106,8 +102,30 @@ def vgg_file(vgg_tensors, tmp_path_factory):
     from safetensors.torch import save_file
 
     path = tmp_path_factory.mktemp("weights") / "tiny_vgg.safetensors"
-    save_file(vgg_tensors(), path, {"name": "tiny VGG", "arch": "vgg19"} | NORMALISATION)
+    metadata = {"name": "tiny VGG", "arch": "vgg19", "calibration": json.dumps(CALIBRATION)}
+    save_file(vgg_tensors(), path, metadata | NORMALISATION)
     return path
+
+
+@pytest.fixture(scope="session")
+def build(vgg_file):
+    """A small model: preset, seed and what ``DFCVAE`` takes -> DFCVAE."""
+    from dfcvae import DFCVAE
+
+    def build(preset: str = "pixel", seed: int = 1, **options) -> DFCVAE:
+        torch.manual_seed(seed)
+        small = {"features": vgg_file, "image_size": 32, "latent_dim": 5, "channels": (4, 6)}
+        return DFCVAE(preset, **(small | options))
+
+    return build
+
+
+@pytest.fixture
+def images():
+    """40 pictures of 32 x 32 pixels: blurred noise, so that there is something smooth to learn."""
+    import tiny_run
+
+    return tiny_run.images()
 
 
 @pytest.fixture
@@ -117,13 +135,3 @@ def server():
 
     with serving() as running:
         yield running
-
-
-@pytest.fixture
-def images():
-    """40 pictures of 32 x 32 pixels: blurred noise, so that there is something smooth to learn."""
-    from dfcvae import Images
-
-    noise = torch.rand(40, 3, 34, 34, generator=torch.Generator().manual_seed(5))
-    smooth = torch.nn.functional.avg_pool2d(noise, 3, 1)
-    return Images((smooth * 255).byte(), name="noise", split="train")

@@ -15,21 +15,21 @@ import warnings
 from pathlib import Path
 
 import torch
-from dfcvae.checkpoint import read_checkpoint, save_checkpoint
 from tiny_run import same
 
-CALLS = ("write", "fsync", "link", "replace", "rename without links", "open")
+from dfcvae.runs import RunFolder
+
+CALLS = ("write", "fsync", "replace", "open")
 LEFT = {"checkpoint.pt", "checkpoint.previous.pt"}
 
 
-def model_of(step: int) -> torch.nn.Module:
+def weights(step: int) -> dict[str, torch.Tensor]:
     torch.manual_seed(step)
-    return torch.nn.Sequential(torch.nn.Linear(50, 40), torch.nn.Linear(40, 30))
+    return {"a": torch.randn(50, 40), "b": torch.randn(40, 30)}
 
 
 def save(out: Path, step: int) -> None:
-    model = model_of(step)
-    save_checkpoint(out, model, torch.optim.Adam(model.parameters()), step, seconds=1.0)
+    RunFolder(out).save({"step": step, "seconds": 1.0, "model": weights(step), "optimizer": {}})
 
 
 def dying(function, call: int, after: bool):
@@ -48,10 +48,6 @@ def dying(function, call: int, after: bool):
     return deadly
 
 
-def no_links(*_):
-    raise OSError("this file system has no links")
-
-
 def cut(out: Path, kind: str, call: int, after: bool, byte: int) -> int:
     """Save step 3 in a process that dies on the way. Returns its exit status; 0: it had nothing to die of."""
     child = os.fork()
@@ -61,8 +57,6 @@ def cut(out: Path, kind: str, call: int, after: bool, byte: int) -> int:
         signal.signal(signal.SIGXFSZ, signal.SIG_DFL)  # which Python ignores
         resource.setrlimit(resource.RLIMIT_FSIZE, (byte, byte))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    elif kind == "rename without links":
-        os.link, os.replace = no_links, dying(os.replace, call, after)
     else:
         setattr(os, kind, dying(getattr(os, kind), call, after))
     save(out, 3)
@@ -78,10 +72,10 @@ def outcome(template: Path, out: Path, number: int, byte: float) -> dict:
     died = cut(out, **fault) != 0
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
-        state = read_checkpoint(out)
-    whole = same(state["model"], dict(model_of(state["step"]).state_dict()))
+        state = RunFolder(out).checkpoint()
+    whole = same(state["model"], weights(state["step"]))
     save(out, 4)
-    tidy = {path.name for path in out.iterdir()} == LEFT and read_checkpoint(out)["step"] == 4
+    tidy = {path.name for path in out.iterdir()} == LEFT and RunFolder(out).checkpoint()["step"] == 4
     shutil.rmtree(out)
     return fault | {"died": died, "step": state["step"], "whole": whole, "tidy": tidy, "told": len(told)}
 

@@ -1,4 +1,4 @@
-"""What notebook 02 builds by hand is what the package computes, and `course.seeing` sees what it says."""
+"""What notebook 02 builds by hand is what the package computes, and what its helpers see."""
 
 import pytest
 import torch
@@ -48,25 +48,16 @@ def test_features_of_the_loss_network(by_hand, x):
 
 def test_normalisation(by_hand, x):
     vgg = dfcvae.VGGFeatures(layers=["relu1_1"], weights="random")
-    torch.testing.assert_close(by_hand["normalise_by_hand"](x, vgg.mean, vgg.std), vgg.normalise(x))
-    with_lists = by_hand["normalise_by_hand"](x, [0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
-    torch.testing.assert_close(with_lists, vgg.normalise(x))
+    for mean, std in ((vgg.mean, vgg.std), ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])):
+        torch.testing.assert_close(by_hand["normalise_by_hand"](x, mean, std), vgg.normalise(x))
 
 
 @pytest.mark.parametrize(
-    ("arch", "layer", "expected"),
-    [
-        ("vgg19", "relu1_1", (3, 1)),
-        ("vgg19", "relu2_1", (10, 2)),
-        ("vgg19", "relu3_1", (24, 4)),
-        ("vgg19", "relu4_1", (68, 8)),
-        ("vgg19", "relu5_1", (156, 16)),
-        ("vgg16", "pool5", (212, 32)),
-        ("vgg19_bn", "relu3_1", (24, 4)),
-    ],
+    ("layer", "expected"),
+    [("relu1_1", (3, 1)), ("relu2_1", (10, 2)), ("relu3_1", (24, 4)), ("relu5_1", (156, 16))],
 )
-def test_receptive_field(by_hand, arch, layer, expected):
-    layers = build_layers(arch, layer, widths=WIDTHS)
+def test_receptive_field(by_hand, layer, expected):
+    layers = build_layers("vgg19", layer, widths=WIDTHS)
     assert by_hand["receptive_field_by_hand"](layers) == seeing.receptive_field(layers) == expected
 
 
@@ -113,9 +104,6 @@ def test_inversion_finds_a_picture_with_these_features():
     found = seeing.invert(vgg, x, steps=60)
     assert seeing.feature_error(vgg(found)["relu1_1"], vgg(x)["relu1_1"]) < 0.05
     assert (found - x).abs().mean() < 0.05
-
-
-def test_inversion_of_several_layers_is_refused(x):
     with pytest.raises(ValueError, match="single layer"):
         seeing.invert(dfcvae.VGGFeatures(weights="mini"), x, steps=1)
 

@@ -2,9 +2,6 @@
 
 import asyncio
 import io
-import subprocess
-import sys
-import time
 
 import numpy as np
 import pytest
@@ -50,17 +47,16 @@ def test_the_picture_shows_start_and_change(space):
     assert png == space.png(State(1, {"Hat": 2}), zoom=4)
 
 
-def test_the_numbers_say_how_far(space):
+def test_numbers_and_the_still_grid_say_what_is_shown(space):
     assert "moved by 0.00" in space.read_out(State(0)) and "changed by 0.0%" in space.read_out(State(0))
     assert "moved by 3.00" in space.read_out(State(0, {}, {5: 3.0}))
-
-
-def test_the_still_grid_says_what_it_shows(space):
     grid = space.grid(NAMES, (-1, 0, 1))
     assert "Hat, Smile" in grid.alt and "<img" in grid._repr_html_()
 
 
 def test_sliders_move_the_picture_and_the_numbers(explorer):
+    for slider in explorer.sliders:  # each takes keys and has a name
+        assert slider.description and slider.readout and slider.continuous_update and not slider.disabled
     before, numbers = explorer.image.value, explorer.numbers.value
     explorer.amounts["Smile"].value = 2.0
     assert explorer.image.value != before and explorer.numbers.value != numbers
@@ -80,23 +76,6 @@ def test_the_pair_is_drawn_once_for_picture_and_numbers(explorer, monkeypatch):
     state = State(0, {}, {3: 2.0})
     assert explorer.image.value == explorer.space.png(state)
     assert explorer.numbers.value.startswith(f'<span role="status">{explorer.space.read_out(state)};')
-
-
-def test_every_control_takes_keys_and_has_a_name(explorer):
-    for slider in explorer.sliders:
-        assert slider.description and slider.readout and slider.continuous_update and not slider.disabled
-    assert 'role="status"' in explorer.numbers.value
-
-
-def test_changed_pixels_are_there_in_time(explorer):
-    """Kernel's share of the 150 ms from the event to the pixels, in 95 of 100."""
-    seconds = []
-    for i in range(100):
-        start, before = time.perf_counter(), explorer.image.value
-        explorer.amounts["Smile"].value = (i + 1) / 50
-        seconds.append(time.perf_counter() - start)
-        assert explorer.image.value != before
-    assert sorted(seconds)[94] < 0.15
 
 
 def test_events_never_queue(explorer):
@@ -161,9 +140,3 @@ def test_the_grid_gives_way_when_a_front_end_answers(explorer, monkeypatch):
     explorer.widget._view_count = 1
     (folded,) = updated
     assert folded.data.startswith("<details>") and shown[0]._repr_html_() in folded.data
-
-
-def test_no_model_code_needs_widgets():
-    code = "import sys, dfcvae, dfcvae.latent; sys.exit(any(m in sys.modules for m in MODULES))"
-    code = code.replace("MODULES", "('ipywidgets', 'matplotlib', 'dfcvae.figures.explore', 'sklearn')")
-    assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -10,7 +10,7 @@ from scipy.linalg import sqrtm
 from dfcvae import VAE
 from dfcvae.evaluation import fid, frechet_distance
 from dfcvae.fid import FrechetDistance, inception, what_fid_needs
-from dfcvae.latent import Mixture
+from dfcvae.latent import Gaussian
 
 
 class Linear(torch.nn.Module):
@@ -23,8 +23,7 @@ class Linear(torch.nn.Module):
 def whitened(n: int, seed: int) -> torch.Tensor:
     """Rows with mean 0 and covariance the identity, exactly: (n, 3), float64."""
     a = torch.randn(n, 3, generator=torch.Generator().manual_seed(seed)).double()
-    whitening = torch.linalg.inv(torch.linalg.cholesky(torch.cov(a.T))).T
-    return (a - a.mean(0)) @ whitening
+    return (a - a.mean(0)) @ torch.linalg.inv(torch.linalg.cholesky(torch.cov(a.T))).T
 
 
 def pictures(features: torch.Tensor) -> torch.Tensor:
@@ -36,14 +35,6 @@ def pictures(features: torch.Tensor) -> torch.Tensor:
 def by_scipy(a: np.ndarray, b: np.ndarray) -> float:
     gap, c, d = a.mean(0) - b.mean(0), np.cov(a.T), np.cov(b.T)
     return float(gap @ gap + np.trace(c + d - 2 * sqrtm(c @ d).real))
-
-
-def test_frechet_distance_of_gaussians_that_are_known():
-    """Sampled exactly: |mean difference|^2 + (difference of standard deviations)^2 in each dimension."""
-    a = whitened(4_000, seed=0)
-    b = a * torch.tensor([1.0, 3.0, 1.0]) + torch.tensor([0.0, 0.0, 2.0])
-    assert frechet_distance(a, b) == pytest.approx(2**2 + (3 - 1) ** 2, rel=1e-6)
-    assert frechet_distance(a, a) == pytest.approx(0, abs=1e-6)
 
 
 def test_a_stream_of_pictures_with_an_extractor_of_ones_own():
@@ -66,7 +57,9 @@ def test_frechet_distance_is_scipys():
     assert frechet_distance(a, b) == pytest.approx(by_scipy(a.numpy(), b.numpy()), rel=1e-6)
 
 
-def test_too_few_pictures_are_refused():
+def test_too_few_pictures_and_features_that_are_no_rows_are_refused():
+    with pytest.raises(ValueError, match=r"features \(5, 3, 4, 4\) of 5 pictures"):
+        FrechetDistance(torch.nn.Identity()).add(torch.rand(5, 3, 4, 4), real=True)
     distance = FrechetDistance(Linear())
     with pytest.raises(ValueError, match="0 originals and 0 pictures made"):
         distance.compute()
@@ -74,16 +67,9 @@ def test_too_few_pictures_are_refused():
     distance.add(torch.rand(1, 3, 4, 4), real=False)
     with pytest.raises(ValueError, match="5 originals and 1 pictures made: a Gaussian needs two"):
         distance.compute()
-    distance.add(torch.rand(1, 3, 4, 4), real=False)
-    assert distance.compute() >= 0
     distance.forget_made()
     with pytest.raises(ValueError, match="5 originals and 0"):
         distance.compute()
-
-
-def test_an_extractor_that_makes_no_rows_is_refused():
-    with pytest.raises(ValueError, match=r"features \(5, 3, 4, 4\) of 5 pictures"):
-        FrechetDistance(torch.nn.Identity()).add(torch.rand(5, 3, 4, 4), real=True)
 
 
 class Pooled(torch.nn.Module):
@@ -94,14 +80,14 @@ class Pooled(torch.nn.Module):
 
 def test_fid_of_a_model_is_that_of_all_its_pictures_at_once(images):
     model, extractor = VAE(32, 4, (4, 6)).train(), Pooled()
-    mixture = Mixture(torch.ones(1), torch.full((1, 4), 2.0), 0.1 * torch.eye(4)[None])
-    found = fid(model, images, extractor, mixture, seed=3, batch_size=64)
+    far = Gaussian(torch.full((4,), 2.0), 0.1 * torch.eye(4))
+    found = fid(model, images, extractor, {"far": far}, seed=3, batch_size=64)
     assert model.training and extractor.training
     model.eval(), extractor.eval()
     generator = torch.Generator().manual_seed(3)
     made = {"reconstructions": model.generate(images.float()), "prior": model.sample(40, generator=generator)}
     with torch.no_grad():
-        made["mixture"] = model.decode(mixture.sample(40, generator=generator))
+        made["far"] = model.decode(far.sample(40, generator))
     real = extractor(images.float())
     expected = {name: frechet_distance(real, extractor(x)) for name, x in made.items()}
     assert found == pytest.approx(expected, rel=1e-4)

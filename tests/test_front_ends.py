@@ -5,15 +5,13 @@
 
 import json
 import shutil
-import sys
 from pathlib import Path
 
+import front_end
 import pytest
+from sliders import SLIDERS, WIDGETS
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "benchmarks"))
-import front_end  # noqa: E402
-from sliders import SLIDERS, WIDGETS  # noqa: E402
 
 pytestmark = pytest.mark.browser
 SOON = 20_000  # milliseconds

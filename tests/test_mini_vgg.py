@@ -2,11 +2,11 @@
 
 import hashlib
 import json
-import sys
-from pathlib import Path
 
+import drawn_textures
 import pytest
 import torch
+import train_mini_vgg as training
 from safetensors import safe_open
 from torch import nn
 
@@ -14,18 +14,7 @@ from dfcvae import faces
 from dfcvae.vgg import WIDTHS, VGGFeatures, build_layers
 from dfcvae.weights import MINI_FILE
 
-SCRIPTS = Path(__file__).parents[1] / "scripts"
 LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
-
-
-@pytest.fixture(scope="module")
-def scripts():
-    sys.path.insert(0, str(SCRIPTS))
-    import drawn_textures
-    import train_mini_vgg
-
-    yield drawn_textures, train_mini_vgg
-    sys.path.remove(str(SCRIPTS))
 
 
 @pytest.fixture(scope="module")
@@ -34,8 +23,8 @@ def vgg():
 
 
 @pytest.fixture(scope="module")
-def textures(scripts):
-    return scripts[0].draw(128, torch.Generator().manual_seed(123)).images
+def textures():
+    return drawn_textures.draw(128, torch.Generator().manual_seed(123)).images
 
 
 @pytest.fixture(scope="module")
@@ -123,8 +112,7 @@ def test_fine_coloured_patterns_are_seen_and_not_worshipped(vgg, portraits):
         assert of_pixels[layer] < 5 * of_stripes[layer], layer
 
 
-def test_drawn_textures_repeat_with_their_seed_and_label_every_pixel(scripts):
-    drawn_textures, _ = scripts
+def test_drawn_textures_repeat_with_their_seed_and_label_every_pixel():
     first, again = (drawn_textures.draw(6, torch.Generator().manual_seed(7)) for _ in range(2))
     assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
     other = drawn_textures.draw(6, torch.Generator().manual_seed(8))
@@ -135,8 +123,7 @@ def test_drawn_textures_repeat_with_their_seed_and_label_every_pixel(scripts):
     assert first.flaw.max() < len(drawn_textures.FLAWS)
 
 
-def test_folding_batch_norm_and_colour_keeps_the_function(scripts, textures):
-    _, training = scripts
+def test_folding_batch_norm_and_colour_keeps_the_function(textures):
     torch.manual_seed(0)
     model = training.MiniVGG((4, 4, 8, 8, 8))
     model.trunk(training.stretch(textures[:32]))  # moves the running statistics
@@ -148,8 +135,7 @@ def test_folding_batch_norm_and_colour_keeps_the_function(scripts, textures):
     torch.testing.assert_close(plain, trained, rtol=1e-4, atol=1e-5)
 
 
-def test_normalising_changes_the_scale_of_channels_and_nothing_else(scripts, textures):
-    _, training = scripts
+def test_normalising_changes_the_scale_of_channels_and_nothing_else(textures):
     torch.manual_seed(0)
     trunk = build_layers("vgg19", "relu3_1", (4, 6, 8, 8, 8))
     x = (textures[:16] - training.MEAN[0]) / training.STD[0]

@@ -1,10 +1,9 @@
 """Every check of a notebook is held against broken functions; docs/mutations.md says how it noticed."""
 
-import importlib
 import re
-import sys
 from pathlib import Path
 
+import mutate_checks as script
 import nbformat
 import pytest
 
@@ -15,14 +14,6 @@ NOTEBOOKS = {name: ROOT / "notebooks" / f"{name}.ipynb" for name in re.findall(r
 CHECKED = 5
 
 
-@pytest.fixture
-def script(monkeypatch):
-    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
-    yield importlib.import_module("mutate_checks")
-    for name in [name for name in sys.modules if name.partition(".")[0] in ("mutate_checks", "mutants")]:
-        sys.modules.pop(name)
-
-
 def rows(notebook: str) -> list[list[str]]:
     section = re.search(rf"(?ms)^## {notebook}\n(.*?)(?=^## |\Z)", TABLE)
     lines = section[1].strip().splitlines()[2:] if section else []
@@ -30,7 +21,7 @@ def rows(notebook: str) -> list[list[str]]:
 
 
 @pytest.mark.parametrize("notebook", NOTEBOOKS)
-def test_every_check_has_mutants_and_the_table_tells_of_each(script, notebook):
+def test_every_check_has_mutants_and_the_table_tells_of_each(notebook):
     cells = nbformat.read(NOTEBOOKS[notebook], as_version=4).cells
     checks = [cell.id for cell in cells if cell.source.startswith(script.CHECK)]
     listed = script.MUTANTS.get(notebook, {})
@@ -46,7 +37,7 @@ def test_every_check_has_mutants_and_the_table_tells_of_each(script, notebook):
     assert all(row[3] and "not noticed" not in row[3] for row in rows(notebook))
 
 
-def test_every_mutant_breaks_something_that_is_there(script):
+def test_every_mutant_breaks_something_that_is_there():
     for listed in script.MUTANTS.values():
         for mutant in [m for mutants in listed.values() if isinstance(mutants, list) for m in mutants]:
             assert mutant.target.startswith("dfcvae.")
@@ -54,7 +45,7 @@ def test_every_mutant_breaks_something_that_is_there(script):
             assert callable(found) or isinstance(found, property)
 
 
-def test_a_broken_function_is_broken_under_every_name_and_mended_again(script, monkeypatch):
+def test_a_broken_function_is_broken_under_every_name_and_mended_again(monkeypatch):
     import dfcvae
     import dfcvae.evaluation
     import dfcvae.vae
@@ -70,7 +61,7 @@ def test_a_broken_function_is_broken_under_every_name_and_mended_again(script, m
     assert {dfcvae.kl_divergence, dfcvae.vae.kl_divergence, dfcvae.evaluation.kl_divergence} == {sound}
 
 
-def test_a_check_that_does_not_look_is_found_out(script, tmp_path, monkeypatch):
+def test_a_check_that_does_not_look_is_found_out(tmp_path, monkeypatch):
     """The script itself, on a notebook of three checks: one looks, one fails, one only seems to look."""
     from nbformat.v4 import new_code_cell, new_notebook, new_output
 
@@ -97,7 +88,7 @@ def test_a_check_that_does_not_look_is_found_out(script, tmp_path, monkeypatch):
     assert noticed == {"looks": "`1.0` for `0.5`", "fails": "fails: AssertionError", "sleeps": ""}
 
 
-def test_the_table_keeps_the_notebooks_that_were_not_run(script, tmp_path, monkeypatch):
+def test_the_table_keeps_the_notebooks_that_were_not_run(tmp_path, monkeypatch):
     monkeypatch.setattr(script, "TABLE", tmp_path / "mutations.md")
     script.write_table({"b": [("x", "`f`", "how", "seen")]})
     script.write_table({"a": [("y", "`g`", "how", "")]})

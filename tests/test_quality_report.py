@@ -1,24 +1,11 @@
 """The statistics behind the course's central claim, on numbers whose answers are known."""
 
 import math
-import sys
-from pathlib import Path
 
 import pytest
+import quality_report as report
 import torch
-
-BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
-
-
-@pytest.fixture(scope="module")
-def report():
-    sys.path.insert(0, str(BENCHMARKS))
-    try:
-        import quality_report
-
-        yield quality_report
-    finally:
-        sys.path.remove(str(BENCHMARKS))
+from quality import common_share
 
 
 def results(difference: float, noise: tuple[float, ...]) -> dict:
@@ -34,21 +21,21 @@ def results(difference: float, noise: tuple[float, ...]) -> dict:
     return {"rows": rows}
 
 
-def test_common_kl_is_inside_every_curve(report):
+def test_common_kl_is_inside_every_curve():
     rows = results(0, (0.0, 0.0, 0.0))["rows"]
     assert report.common_kl(rows) == pytest.approx(math.sqrt(52 * 160))
     with pytest.raises(ValueError, match="share no KL"):
         report.common_kl([row | {"kl": row["kl"] * (1 + 9 * (row["preset"] == "pixel"))} for row in rows])
 
 
-def test_interpolation_at_equal_kl_leaves_the_true_difference(report):
+def test_interpolation_at_equal_kl_leaves_the_true_difference():
     """A model at more nats would look better by 3 log 1.25 without it."""
     found = report.compare(results(0.5, (0.0, 0.0, 0.0)), lambda row: row["psnr"])
     assert found.difference == pytest.approx(0.5) and found.half_width == pytest.approx(0, abs=1e-9)
     assert found.plain == pytest.approx(3 * math.log(math.sqrt(52 * 160)))
 
 
-def test_interval_is_students(report):
+def test_interval_is_students():
     mean, half = report.interval([1.0, 2.0, 3.0, 4.0, 5.0])
     assert mean == 3.0
     assert half == pytest.approx(2.776445 * math.sqrt(2.5) / math.sqrt(5), rel=1e-5)
@@ -59,18 +46,16 @@ def test_interval_is_students(report):
     ("difference", "sign", "verdict"),
     [(1.0, 1, "better"), (1.0, -1, "worse"), (-1.0, 1, "worse"), (-1.0, -1, "better"), (0.0, 1, "undecided")],
 )
-def test_verdict_needs_the_whole_interval(report, difference, sign, verdict):
+def test_verdict_needs_the_whole_interval(difference, sign, verdict):
     found = report.compare(results(difference, (0.2, -0.2, 0.0, 0.1, -0.1)), lambda row: row["psnr"])
     assert found.verdict(sign) == verdict
 
 
-def test_last_octave_is_named_with_its_corners(report):
+def test_last_octave_is_named_with_its_corners():
     assert [report.octave(k, 5) for k in (0, 4)] == ["1-2 cycles", "16-45 cycles"]
 
 
-def test_common_share_finds_a_lattice_and_nothing_in_different_pictures(report):
-    from quality import common_share
-
+def test_common_share_finds_a_lattice_and_nothing_in_different_pictures():
     generator = torch.Generator().manual_seed(0)
     pictures = torch.rand(200, 3, 16, 16, generator=generator)
     assert abs(common_share(pictures)) < 0.01

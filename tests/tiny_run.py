@@ -1,17 +1,17 @@
 """A training of a second, for tests that end it in the middle: ``python tests/tiny_run.py OUT``."""
 
+import itertools
 import random
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
-from dfcvae.checkpoint import has_checkpoint, read_checkpoint, read_metrics
 
-from dfcvae import DFCVAE, Images, train
-from dfcvae.training import Run
+from dfcvae import DFCVAE, Images, Run, train
+from dfcvae.runs import RunFolder, read_metrics
 
 STEPS, EVERY = 48, 4
 CLOCKS = {"seconds", "images_per_second"}
@@ -24,13 +24,27 @@ def images() -> Images:
     return Images((smooth * 255).byte(), name="noise", split="train")
 
 
-def go_on(out: Path, seed: int = 1, **options) -> Run:
+def tiny_model(seed: int = 1) -> DFCVAE:
+    torch.manual_seed(seed)
+    return DFCVAE("pixel", image_size=32, latent_dim=5, channels=(4, 6))
+
+
+def go_on(out: Path, seed: int = 1, model: DFCVAE | None = None, **options) -> Run:
     """Begin or go on; every step has a line, so that what was lost can be counted."""
     torch.set_num_threads(1)
-    torch.manual_seed(seed)
-    model = DFCVAE("pixel", image_size=32, latent_dim=5, channels=(4, 6))
     settings = {"steps": STEPS, "preview_every": EVERY, "log_every": 1, "batch_size": 8, "precision": "fp32"}
-    return train(model, images(), out, progress=False, device="cpu", **(settings | options))
+    chosen = tiny_model(seed) if model is None else model
+    return train(chosen, images(), out, progress=False, device="cpu", **(settings | options))
+
+
+def in_step(model: DFCVAE, number: int, act: Callable) -> DFCVAE:
+    """The model, which does something in the middle of a training step, counted from 1 for this call.
+
+    What ``act`` returns, if anything, takes the place of the model's output.
+    """
+    steps = itertools.count(1)
+    model.register_forward_hook(lambda *_: act() if model.training and next(steps) == number else None)
+    return model
 
 
 def figures(out: Path) -> list[dict[str, float]]:
@@ -49,14 +63,17 @@ def same(a, b) -> bool:
     return a == b
 
 
-def same_runs(one: Path, other: Path) -> bool:
-    """Weights, moments, figures and pictures, to the last bit."""
-    first, second = read_checkpoint(one), read_checkpoint(other)
-    return (
-        all(same(first[part], second[part]) for part in ("step", "seed", "seen", "model", "optimizer"))
-        and figures(one) == figures(other)
-        and all((one / name).read_bytes() == (other / name).read_bytes() for name in PICTURES)
+def same_ends(one: Path, other: Path) -> bool:
+    """Weights, Adam's moments and pictures, to the last bit."""
+    first, second = (RunFolder(out).checkpoint() | {"seconds": 0} for out in (one, other))
+    return same(first, second) and all(
+        (one / name).read_bytes() == (other / name).read_bytes() for name in PICTURES
     )
+
+
+def same_runs(one: Path, other: Path) -> bool:
+    """The same ends, and the same figures on the way."""
+    return same_ends(one, other) and figures(one) == figures(other)
 
 
 def kills(count: int, folder: Path, seed: int = 0) -> Iterator[dict]:
@@ -78,7 +95,8 @@ def kills(count: int, folder: Path, seed: int = 0) -> Iterator[dict]:
             process.kill()
             process.wait()
         done = max((line["step"] for line in read_metrics(out)), default=0)
-        saved = read_checkpoint(out)["step"] if has_checkpoint(out) else 0
+        run = RunFolder(out)
+        saved = run.checkpoint()["step"] if run.begun else 0
         go_on(out, seed=99 if saved else 1)  # other weights to begin with: those of the folder count
         yield {"seconds": seconds, "done": done, "saved": saved, "same": same_runs(folder / "whole", out)}
 

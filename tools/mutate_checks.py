@@ -130,7 +130,7 @@ def mutate(path: Path) -> list[tuple[str, str, str, str]]:
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         run = Run(path, folder)
         with run.client.setup_kernel():
-            folders = [str(ROOT), str(ROOT / "scripts")]
+            folders = [str(ROOT), str(ROOT / "tools")]
             run.say(f"import sys; sys.path[:0] = {folders!r}; import mutate_checks")
             for cell in run.cells:
                 if not run.cells[cell].source.startswith(CHECK):

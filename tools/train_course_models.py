@@ -22,6 +22,7 @@ from dfcvae.course.shipped import NAMES, save_shipped, shipped
 from dfcvae.device import available_threads
 from dfcvae.drawing import DRAWING_VERSION
 from dfcvae.evaluation import evaluate
+from dfcvae.fast import accelerate
 from dfcvae.files import record_checksum
 
 RECIPES = {
@@ -47,7 +48,7 @@ def main() -> None:
 def _train(name: str, options: argparse.Namespace) -> None:
     torch.set_num_threads(max(1, available_threads() // options.jobs))
     torch.manual_seed(options.seed)
-    model = dfcvae.DFCVAE(**RECIPES[name])
+    model = accelerate(dfcvae.DFCVAE(**RECIPES[name]))
     train, validation = dfcvae.load("faces", "train"), dfcvae.load("faces", "validation")
     run = dfcvae.train(
         model,

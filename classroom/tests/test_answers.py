@@ -73,7 +73,9 @@ def test_a_wrong_answer_loses_points_and_the_self_check_names_it(name, task, how
     assert earned < most
     assert not FREE.match(how) or task == "compare_seeds" or earned == 0  # there the mean is their own
     assert how not in ("zeros", "all to both", "nothing tested") or earned <= 0.15 * most
-    assert "looks right" not in line and (name == "ps3" or "not right yet" not in line)
+    assert "not right yet" not in line or name == "ps3"
+    # What only the classroom has is not poisoned for a self-check: no student has it.
+    assert "looks right" not in line or how == "calls the hidden tests"
     assert one.named.get(task, {}).get(how, "") in line
 
 

@@ -218,7 +218,7 @@ def test_a_wrong_answer_loses_points_and_is_not_told_that_it_is_right(task, name
     assert worth(task, WRONG[task][name]) < most
     if fault in dealt(DEALS[1]) or name == "the published fault alone":  # what depends on the deal
         assert worth(task, WRONG[task][name], DEALS[1]) < most
-    deals = [deal for i in range(99) if fault not in FAULTS or fault in dealt(deal := Deal(str(i)))]
+    deals = [deal for deal in map(Deal, map(str, range(99))) if fault not in FAULTS or fault in dealt(deal)]
     if name != "the published fault alone":  # what half repairs the tests will meet is not told
         assert "looks right so far" not in said(task, WRONG[task][name], deals[0])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import platform
 import shutil
@@ -10,32 +11,28 @@ from importlib import metadata
 
 import torch
 
-from dfcvae import __version__
+from dfcvae import VGGFeatures, __version__
 from dfcvae.course.profiles import profile
-from dfcvae.datasets import cache_dir
 from dfcvae.device import available_threads, describe, pick_device, pick_precision
 from dfcvae.download import cached_trunk
-from dfcvae.vgg import VGGFeatures
-from dfcvae.weights import MINI_FILE
+from dfcvae.files import cache_dir
 
-OPTIONAL = {
+EXTRAS = {
     "matplotlib": "lab",
     "jupyterlab": "lab",
     "ipywidgets": "lab",
-    "scikit-learn": "test",
+    "scikit-learn": "lab",
     "pytest": "test",
 }
 CELEBA_BYTES = 202_599 * 3 * 64 * 64  # packed at 64 x 64
 
 
-def report() -> str:
+def doctor(options: argparse.Namespace) -> None:
     """A line for each thing found, and under it, where something is missing, what to do."""
-    lines = []
     for name, found, advice in _findings():
-        lines.append(f"{name:>14}  {found}")
+        print(f"{name:>14}  {found}")
         if advice:
-            lines.append(f"{'':>14}  -> {advice}")
-    return "\n".join(lines)
+            print(f"{'':>14}  -> {advice}")
 
 
 def _findings() -> Iterator[tuple[str, str, str]]:
@@ -43,12 +40,9 @@ def _findings() -> Iterator[tuple[str, str, str]]:
     yield "dfcvae", f"{__version__} on Python {platform.python_version()}, {platform.system()}", ""
     yield "torch", f"{torch.__version__}, torchvision {metadata.version('torchvision')}", ""
     yield from _machine()
-    chosen = profile()
-    source = "from DFCVAE_PROFILE" if os.environ.get("DFCVAE_PROFILE") else "chosen by the machine"
-    yield "profile", f"{chosen.name} ({source}): {chosen.faces:,} drawn faces, {chosen.steps:,} steps", ""
     yield from _loss_network()
     yield from _data()
-    for package, extra in OPTIONAL.items():
+    for package, extra in EXTRAS.items():
         try:
             yield package, metadata.version(package), ""
         except metadata.PackageNotFoundError:
@@ -61,9 +55,10 @@ def _machine() -> Iterator[tuple[str, str, str]]:
     if device.type == "cpu" and shutil.which("nvidia-smi"):
         advice = "there is an NVIDIA card, but this torch cannot use it: install a CUDA build of torch"
     yield "device", f"{describe(device)}, computing in {pick_precision(device)}", advice
-    threads, allowed = torch.get_num_threads(), available_threads()
-    slow = threads > allowed
-    yield "threads", f"{threads} in use, {allowed} allowed", f"set OMP_NUM_THREADS={allowed}" if slow else ""
+    yield "threads", f"{torch.get_num_threads()} in use, {available_threads()} allowed", ""
+    chosen = profile()
+    source = "from DFCVAE_PROFILE" if os.environ.get("DFCVAE_PROFILE") else "chosen by the machine"
+    yield "profile", f"{chosen.name} ({source}): {chosen.faces:,} drawn faces, {chosen.steps:,} steps", ""
 
 
 def _loss_network() -> Iterator[tuple[str, str, str]]:
@@ -74,22 +69,14 @@ def _loss_network() -> Iterator[tuple[str, str, str]]:
     if cached_trunk("vgg19") is None:
         advice = "--features torchvision downloads it (548 MB, 80 MB kept); the mini VGG works without"
         yield "VGG-19", "not on this machine", advice
-    if not MINI_FILE.is_file():
-        yield "mini VGG", "missing from the package", "install dfcvae again"
 
 
 def _data() -> Iterator[tuple[str, str, str]]:
     folder = cache_dir()
-    existing = next(part for part in (folder, *folder.parents) if part.exists())
-    free = shutil.disk_usage(existing).free
-    advice = (
-        "CelebA, packed, needs 2.5 GB: point DFCVAE_CACHE to a larger disk" if free < CELEBA_BYTES else ""
-    )
-    yield "cache", f"{folder}, {free / 1e9:.0f} GB free", advice
+    free = shutil.disk_usage(next(part for part in (folder, *folder.parents) if part.exists())).free
+    small = "CelebA, packed, needs 2.5 GB: point DFCVAE_CACHE to a larger disk"
+    yield "cache", f"{folder}, {free / 1e9:.0f} GB free", small if free < CELEBA_BYTES else ""
     packed = sorted(path.name for path in (folder / "packs").glob("*") if path.is_dir())
     yield "data", f"drawn faces (always there); packed before: {', '.join(packed) or 'nothing yet'}", ""
-    yield (
-        "CelebA",
-        "given by its folder",
-        "data/README.md tells how to get it: dfcvae prepare celeba --root FOLDER",
-    )
+    how = "data/README.md tells how to get it: dfcvae prepare celeba --root FOLDER"
+    yield "CelebA", "given by its folder", how

@@ -1,1 +1,1 @@
-"""What serves the course and not the model: profiles, set-up, badges, self-checks, classroom."""
+"""What the notebooks import beside the model: the set-up cell, profiles, trained models, a file a lesson."""

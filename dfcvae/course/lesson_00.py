@@ -1,13 +1,14 @@
-"""Which is closer? Five questions to the reader's eye, on which the squared error has its own opinion."""
+"""Notebook 00: which is closer? Five questions to the eye, on which the squared error has its own opinion."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from dfcvae import faces
-from dfcvae.course.distortions import blur, noisy, shift
 
 # Written down, not sampled: so the rounds stay what the text says of them.
 PEOPLE = {
@@ -38,6 +39,26 @@ PEOPLE = {
     },
 }  # fmt: skip
 SOMEBODY_ELSE = {"brow_thickness": 1.0, "eye_colour": 0.45, "hair_lightness": 0.05, "hair_length": 0.15}
+
+
+def shift(x: Tensor, pixels: int) -> Tensor:
+    """To the right; the pixels of the left border are repeated. x: (N, 3, S, S)."""
+    return F.pad(x, (pixels, 0, 0, 0), mode="replicate")[..., : x.shape[-1]]
+
+
+def blur(x: Tensor, sigma: float) -> Tensor:
+    """Gaussian blur, sigma in pixels; the border's pixels are repeated. x: (N, 3, S, S)."""
+    reach = round(3 * sigma)
+    offsets = torch.arange(-reach, reach + 1, dtype=x.dtype)
+    weights = torch.softmax(-offsets.square() / (2 * sigma**2), dim=0)
+    kernel = (weights[:, None] * weights).expand(3, 1, -1, -1)
+    return F.conv2d(F.pad(x, (reach,) * 4, mode="replicate"), kernel, groups=3)
+
+
+def noisy(x: Tensor, sigma: float = 0.05, seed: int = 0) -> Tensor:
+    """With Gaussian noise of standard deviation ``sigma``, kept in [0, 1]. x: (N, 3, S, S)."""
+    noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(seed))
+    return (x + sigma * noise).clamp(0, 1)
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,5 @@
-"""What a layer of a network sees: its receptive field, its maps, the patches it answers to, and a picture
-made again from nothing but its features.
+"""Notebook 02: what a layer sees. Its receptive field and its maps, the patches it answers to, and a picture
+made again from its features alone.
 
 Inversion: Mahendran and Vedaldi, "Understanding Deep Image Representations by Inverting Them",
 arXiv 1412.0035. Here by L-BFGS on the pixels, with total variation as the only prior.
@@ -8,7 +8,7 @@ arXiv 1412.0035. Here by L-BFGS on the pixels, with total variation as the only 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -28,14 +28,11 @@ def receptive_field(layers: Iterable[nn.Module]) -> tuple[int, int]:
     side, jump = 1, 1
     for layer in layers:
         if isinstance(layer, nn.Conv2d | nn.MaxPool2d):
-            kernel, stride = _first(layer.kernel_size), _first(layer.stride)
+            sizes = (layer.kernel_size, layer.stride)
+            kernel, stride = (size if isinstance(size, int) else size[0] for size in sizes)
             side += (kernel - 1) * jump
             jump *= stride
     return side, jump
-
-
-def _first(size: int | tuple[int, ...]) -> int:
-    return size if isinstance(size, int) else size[0]
 
 
 def centre_gradient(vgg: VGGFeatures, layer: str, x: Tensor) -> Tensor:
@@ -44,9 +41,9 @@ def centre_gradient(vgg: VGGFeatures, layer: str, x: Tensor) -> Tensor:
     The absolute gradient of the sum over the channels, summed over the three colours.
     """
     x = x.detach().clone().requires_grad_(True)
-    phi = vgg(x)[layer]
-    phi[0, :, phi.shape[2] // 2, phi.shape[3] // 2].sum().backward()
-    return x.grad[0].abs().sum(dim=0)
+    phi = vgg(x)[layer]  # (1, C, h, w)
+    (gradient,) = torch.autograd.grad(phi[0, :, phi.shape[2] // 2, phi.shape[3] // 2].sum(), x)
+    return gradient[0].abs().sum(dim=0)
 
 
 def maps(phi: Tensor, count: int = 5, size: int = 64) -> Tensor:
@@ -104,8 +101,7 @@ def invert(vgg: VGGFeatures, x: Tensor, steps: int, prior: float = PRIOR, seed: 
     return logits.detach().sigmoid()
 
 
-@dataclass(frozen=True)
-class Answers:
+class Answers(NamedTuple):
     """What the channels of a layer answer to N pictures. peak: (N, C), their largest value in each picture;
     place: long (N, C, 2), row and column where; mean: (N, C), over all places."""
 
@@ -132,15 +128,12 @@ def patches(pictures: Tensor, places: Tensor, side: int, jump: int) -> Tensor:
 
     pictures: uint8 (N, 3, H, W); places: long (N, 2), row and column in a map of every ``jump``-th pixel.
     """
-    found = torch.full((len(pictures), 3, side, side), 128, dtype=torch.uint8)
-    for patch, picture, place in zip(found, pictures, places.tolist(), strict=True):
+    padded, cut = F.pad(pictures, (side,) * 4, value=128), []
+    for picture, place in zip(padded, places.tolist(), strict=True):
         # A place covers `jump` pixels, and what it sees lies evenly around them.
-        top, left = (index * jump + (jump - side) // 2 for index in place)
-        rows, columns = slice(max(top, 0), top + side), slice(max(left, 0), left + side)
-        seen = picture[:, rows, columns]
-        y, x = max(-top, 0), max(-left, 0)
-        patch[:, y : y + seen.shape[1], x : x + seen.shape[2]] = seen
-    return found
+        top, left = (side + index * jump + (jump - side) // 2 for index in place)
+        cut.append(picture[:, top : top + side, left : left + side])
+    return torch.stack(cut)
 
 
 def read_out(answers: Tensor, label: Tensor, ridge: float = 1.0) -> float:

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dfcvae import VGGFeatures, faces
-from dfcvae.course.distortions import blur, noisy, shift
+from dfcvae.course.lesson_00 import blur, noisy, shift
 from dfcvae.figures.show import COLOURS, DASHES, GREY, POINTS, SERIES, Shown, plot
 
 LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
@@ -102,8 +102,8 @@ def with_batch_norm(vgg: VGGFeatures, x: Tensor) -> nn.Sequential:
     with parameters, from a picture in [0, 1] to the deepest layer of ``vgg``.
     """
     normalise = nn.Conv2d(3, 3, 1, groups=3)
-    normalise.weight.copy_(1 / vgg.std.view(3, 1, 1, 1))
-    normalise.bias.copy_(-(vgg.mean / vgg.std).flatten())
+    normalise.weight = nn.Parameter(1 / vgg.std.view(3, 1, 1, 1))
+    normalise.bias = nn.Parameter(-(vgg.mean / vgg.std).flatten())
     net, h = nn.Sequential(normalise), normalise(x)
     for layer in vgg.trunk:
         h = layer(h)
@@ -111,13 +111,11 @@ def with_batch_norm(vgg: VGGFeatures, x: Tensor) -> nn.Sequential:
             net.append(type(layer)(2) if isinstance(layer, nn.MaxPool2d) else nn.ReLU())
             continue
         conv = nn.Conv2d(layer.in_channels, layer.out_channels, 3, padding=1)
-        conv.weight.copy_(layer.weight)
-        conv.bias.copy_(layer.bias)
+        conv.load_state_dict(dict(layer.named_buffers()))
         norm = nn.BatchNorm2d(layer.out_channels)
-        norm.running_mean.copy_(h.mean((0, 2, 3)))
-        norm.running_var.copy_(h.var((0, 2, 3)))
-        norm.weight.copy_((norm.running_var + norm.eps).sqrt())
-        norm.bias.copy_(norm.running_mean)
+        norm.running_mean, norm.running_var = h.mean((0, 2, 3)), h.var((0, 2, 3))
+        norm.weight = nn.Parameter((norm.running_var + norm.eps).sqrt())
+        norm.bias = nn.Parameter(norm.running_mean.clone())
         net.extend([conv, norm])
     return net
 
@@ -138,7 +136,9 @@ def slopes(left: Mapping[str, float], right: Mapping[str, float], ends: tuple[st
 
     left, right: thing -> size. Lines that fall or rise by two places or more are coloured, the rest grey.
     """
-    places = [sorted(values, key=values.get) for values in (left, right)]  # smallest first: at the bottom
+    places = [
+        sorted(values, key=values.__getitem__) for values in (left, right)
+    ]  # smallest first: at the bottom
     figure, axis = plot(3.6)
     moved = 0
     for name in reversed(places[0]):

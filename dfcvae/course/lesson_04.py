@@ -48,12 +48,11 @@ def mean_by_weight(rows: list[dict[str, Any]], preset: str, figure: str) -> list
 def curves(rows: list[dict[str, Any]], figure: str, ylabel: str, alt: str) -> Shown:
     """A figure of both models over KL: a dot for each seed and weight, a line through the means."""
     drawing, axis = plot(3.0)
-    for i, (preset, (name, colour, marker)) in enumerate(MODELS.items()):
+    for dash, (preset, (name, colour, marker)) in zip(DASHES, MODELS.items(), strict=False):
         dots = [(row["kl"], row[figure]) for row in rows if row["preset"] == preset]
-        axis.plot(*zip(*dots, strict=True), marker, color=COLOURS[colour], markersize=4, alpha=0.45)
-        line = mean_by_weight(rows, preset, figure)
-        style = {"color": COLOURS[colour], "linestyle": DASHES[i], "linewidth": 2.2}
-        axis.plot(*zip(*line, strict=True), marker=marker, label=name, **style)
+        ink, (kl, means) = COLOURS[colour], zip(*mean_by_weight(rows, preset, figure), strict=True)
+        axis.plot(*zip(*dots, strict=True), marker, color=ink, markersize=4, alpha=0.45)
+        axis.plot(kl, means, marker=marker, color=ink, linestyle=dash, linewidth=2.2, label=name)
     axis.set_xscale("log")
     axis.set_xticks(ticks := [50, 70, 100, 140], [str(tick) for tick in ticks])
     axis.minorticks_off()

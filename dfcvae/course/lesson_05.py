@@ -13,6 +13,8 @@ from dfcvae.datasets import Images
 from dfcvae.drawing.factors import SEED_NAMES
 from dfcvae.evaluation import frechet_distance
 from dfcvae.figures import show
+from dfcvae.figures.show import heat_map as heat_map
+from dfcvae.figures.show import maps as maps
 from dfcvae.latent import Prediction, Reader
 from dfcvae.vae import VAE
 from dfcvae.vgg import VGGFeatures
@@ -155,35 +157,4 @@ def accuracies(predictions: Sequence[Prediction], alt: str) -> show.Shown:
     axis.grid(axis="x", color="#dddddd")
     axis.set_xlabel("accuracy on unseen faces", fontsize=show.POINTS)
     figure.legend(loc="outside upper left", frameon=False, fontsize=show.POINTS)
-    return show.Shown(figure, alt)
-
-
-def heat_map(below: Tensor, above: Tensor, names: Sequence[str], alt: str) -> show.Shown:
-    """Two tables of correlations (A, A) in one: ``below`` the diagonal and ``above`` it."""
-    figure, axis = show.plot(4.4)
-    table = torch.tril(below, -1) + torch.triu(above, 1)
-    table.fill_diagonal_(float("nan"))
-    drawn = axis.imshow(table.numpy(), cmap="PuOr_r", vmin=-1, vmax=1, aspect="auto")
-    axis.set_xticks(range(len(names)), range(1, len(names) + 1))
-    axis.set_yticks(range(len(names)), [f"{name}  {i}" for i, name in enumerate(names, 1)])
-    axis.tick_params(labelsize=show.POINTS - 2)
-    axis.spines[:].set_visible(False)
-    bar = figure.colorbar(drawn, ax=axis, location="top", shrink=0.9, aspect=30)
-    bar.set_label("below: vectors, above: labels", fontsize=show.POINTS)
-    return show.Shown(figure, alt)
-
-
-def maps(places: Mapping[str, Tensor], has: Tensor, names: tuple[str, str], alt: str) -> show.Shown:
-    """Maps of the same faces side by side, (N, 2) each; dots for faces without, crosses for faces with."""
-    figure = show.empty(3.3)
-    styles = ((~has, "o", show.COLOURS["sky"], names[0]), (has, "x", show.COLOURS["vermillion"], names[1]))
-    axes = figure.subplots(1, len(places), squeeze=False)[0]
-    for axis, (title, place) in zip(axes, places.items(), strict=True):
-        for rows, marker, colour, name in styles:
-            axis.scatter(*place[rows].T.tolist(), s=14, marker=marker, color=colour, label=name, linewidths=1)
-        axis.set_title(title, fontsize=show.POINTS)
-        axis.set_xticks([])
-        axis.set_yticks([])
-    handles, labels = axis.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False, fontsize=show.POINTS)
     return show.Shown(figure, alt)

@@ -12,7 +12,7 @@ import torch
 
 from dfcvae import VGGFeatures, __version__
 from dfcvae.course.profiles import Profile, profile
-from dfcvae.device import available_threads, describe, pick_device
+from dfcvae.device import describe, pick_device, use_available_threads
 from dfcvae.download import cached_trunk
 
 PLACES = {  # variables that the hosts themselves set
@@ -33,16 +33,14 @@ class Here:
 
     def __str__(self) -> str:
         chosen = self.profile
-        sizes = f"{chosen.faces:,} drawn faces, {chosen.steps:,} steps of {chosen.batch_size}"
         versions = f"torch {torch.__version__}, torchvision {metadata.version('torchvision')}"
-        return "\n".join(
-            [
-                f"place         {self.place}",
-                f"dfcvae        {__version__}, Python {platform.python_version()}, {versions}",
-                f"device        {describe(self.device)}",
-                f"profile       {chosen.name}: {sizes}",
-                f"loss network  {self.loss_network}",
-            ]
+        return (
+            f"place         {self.place}\n"
+            f"dfcvae        {__version__}, Python {platform.python_version()}, {versions}\n"
+            f"device        {describe(self.device)}\n"
+            f"profile       {chosen.name}: {chosen.faces:,} drawn faces, {chosen.steps:,} steps of "
+            f"{chosen.batch_size}\n"
+            f"loss network  {self.loss_network}"
         )
 
 
@@ -57,15 +55,11 @@ def start() -> Here:
             f"{' and '.join(missing)} cannot be imported, and the notebooks draw with it: in the course's "
             'folder run  pip install -e ".[lab]"  and restart the kernel.'
         )
-    # torch counts the machine's cores, not the container's share; threads without a core only wait.
-    torch.set_num_threads(min(torch.get_num_threads(), available_threads()))
-    here = Here(_place(), pick_device(), profile(), _loss_network(profile().loss_network))
+    use_available_threads()
+    place = next((place for variable, place in PLACES.items() if variable in os.environ), "this computer")
+    here = Here(place, pick_device(), profile(), _loss_network(profile().loss_network))
     print(here)
     return here
-
-
-def _place() -> str:
-    return next((place for variable, place in PLACES.items() if variable in os.environ), "this computer")
 
 
 def _loss_network(weights: str) -> str:

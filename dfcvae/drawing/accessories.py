@@ -10,7 +10,7 @@ from dfcvae.drawing.textures import blob, ellipse, fraction, mix, smoothstep, wa
 
 
 def earrings(canvas: Canvas) -> None:
-    patch = canvas.patch(-0.60, 0.60, 0.12, 0.42, having="earrings")
+    patch = canvas.patch_of("earrings", -0.60, 0.60, 0.12, 0.42)
     if patch:
         for side in (-1, 1):
             u = patch.u - side * 0.47 * patch["face_width"] * patch["face_turn"] + 0.07 * patch["turn"]
@@ -28,7 +28,7 @@ def earrings(canvas: Canvas) -> None:
 
 
 def eyeglasses(canvas: Canvas) -> None:
-    patch = canvas.patch(-0.62, 0.62, -0.24, 0.24, having="eyeglasses")
+    patch = canvas.patch_of("eyeglasses", -0.62, 0.62, -0.24, 0.24)
     if not patch:
         return
     haired = (patch["bald"] <= 0.5).float()  # the arms end where the hair begins, or at the ears
@@ -58,7 +58,7 @@ def eyeglasses(canvas: Canvas) -> None:
 
 
 def hat(canvas: Canvas) -> None:
-    patch = canvas.patch(-0.80, 0.80, -0.98, -0.05, having="hat")
+    patch = canvas.patch_of("hat", -0.80, 0.80, -0.98, -0.05)
     if not patch:
         return
     u, v = patch.u - 0.06 * patch["turn"], patch.v - 0.06 * patch["nod"]

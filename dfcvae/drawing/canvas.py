@@ -34,7 +34,7 @@ def box(size: int, left: float, right: float, top: float, bottom: float) -> tupl
             max(0, math.floor((low + 1) / 2 * size) - 1),
             min(size, math.ceil((high + 1) / 2 * size) + 1),
         ]
-    return tuple(ends)
+    return ends[0], ends[1], ends[2], ends[3]
 
 
 class Patch:
@@ -86,25 +86,25 @@ class Canvas:
 
     def __init__(self, factors: dict[str, Tensor], size: int):
         self.size = size
-        self.looks = looks = {name: value.view(-1, 1, 1) for name, value in factors.items()}
+        self.looks = looks = {
+            name: value.view(-1, 1, 1) for name, value in factors.items()
+        }  # (n,) -> (n, 1, 1)
         steps = (torch.arange(size) + 0.5) * (2 / size) - 1
         sine_roll, cosine_roll = sine(looks["roll"]), cosine(looks["roll"])
         scale = looks["size"] * HEAD_SCALE
-        self.x = (
-            steps.view(1, 1, -1) - 2 * looks["x"]
-        ) / scale  # (n, 1, size): an upright frame for the body
-        self.y = (steps.view(1, -1, 1) - 2 * looks["y"]) / scale  # (n, size, 1)
+        # An upright frame for the body: (n, 1, size) across and (n, size, 1) down.
+        self.x = (steps.view(1, 1, -1) - 2 * looks["x"]) / scale
+        self.y = (steps.view(1, -1, 1) - 2 * looks["y"]) / scale
         self.u = self.x * cosine_roll + self.y * sine_roll  # (n, size, size)
         self.v = self.y * cosine_roll - self.x * sine_roll
         looks["sharpness"] = scale * (size / 2)
         self.pixels = torch.empty(len(self.x), 3, size, size)
 
-    def patch(
-        self, left: float, right: float, top: float, bottom: float, having: str | None = None
-    ) -> Patch | None:
-        """The face frame between these borders, of the faces `having` something; None if none has it."""
-        place = box(self.size, left, right, top, bottom)
-        if having is None:
-            return Patch(self, place)
+    def patch(self, left: float, right: float, top: float, bottom: float) -> Patch:
+        """The face frame between these borders, of all faces."""
+        return Patch(self, box(self.size, left, right, top, bottom))
+
+    def patch_of(self, having: str, left: float, right: float, top: float, bottom: float) -> Patch | None:
+        """The same of the faces that have something, such as a hat; None if none has it."""
         rows = (self.looks[having].flatten() > 0.5).nonzero().flatten()
-        return Patch(self, place, rows) if len(rows) else None
+        return Patch(self, box(self.size, left, right, top, bottom), rows) if len(rows) else None

@@ -124,9 +124,9 @@ CHANCES = {
 }
 
 
-OWN_STREAMS = (
-    2**31
-)  # streams of random numbers below belong to the splits of the data set, the others to seeds
+# A generator reads 32 bits of its seed. Streams below this one belong to the splits of the data set, the
+# others to the seeds of `sample_factors`, so that no seed gives a face of a split.
+FIRST_OF_SEEDS = 2**31
 
 
 def sample_factors(n: int, seed: int, distribution: str = "correlated") -> Tensor:
@@ -134,22 +134,23 @@ def sample_factors(n: int, seed: int, distribution: str = "correlated") -> Tenso
 
     distribution: "correlated" has CelebA-like imbalance and dependence, "independent" tosses every coin
     by itself. Skin tone is uniform and independent of all else in both. No seed gives a face of the splits
-    that `load` draws. ValueError for another distribution, n < 0, or a seed that is not 0 to 2^31 - 1.
+    that `load` draws; another n gives other faces. ValueError for another distribution, n < 0, or a seed that
+    is not 0 to 2^31 - 1.
     """
-    if not 0 <= seed < OWN_STREAMS:
-        raise ValueError(f"seed {seed} found: take a whole number from 0 to {OWN_STREAMS - 1}")
-    return factors_of_stream(n, OWN_STREAMS + seed, distribution)
+    if not 0 <= seed < 2**31:
+        raise ValueError(f"seed {seed} found: take a whole number from 0 to {2**31 - 1}")
+    return factors_of_stream(n, FIRST_OF_SEEDS + seed, distribution)
 
 
 def factors_of_stream(n: int, stream: int, distribution: str) -> Tensor:
-    """As `sample_factors`, from a random stream below 2^32: the generator reads no higher bits."""
+    """As `sample_factors`, from the random stream of that number, below 2^32."""
     if distribution not in CHANCES:
         raise ValueError(f"unknown distribution {distribution!r}: take one of {', '.join(CHANCES)}")
     if n < 0:
         raise ValueError(f"{n} faces asked for: take 0 or more")
     generator = torch.Generator().manual_seed(stream)
 
-    def uniform(low: float = 0.0, high: float = 1.0) -> Tensor:
+    def uniform(low: float = 0.0, high: float = 1.0) -> Tensor:  # (n,)
         return torch.rand(n, generator=generator) * (high - low) + low
 
     f = {factor.name: uniform(factor.low, factor.high) for factor in FACTORS}
@@ -161,7 +162,7 @@ def factors_of_stream(n: int, stream: int, distribution: str) -> Tensor:
     chances = CHANCES[distribution]
     outgoing = uniform()  # what the coins of a correlated face have in common
 
-    def coin(name: str) -> Tensor:
+    def coin(name: str) -> Tensor:  # bool (n,)
         low, high = chances[name]
         return uniform() < low + (high - low) * outgoing
 
@@ -180,7 +181,7 @@ def factors_of_stream(n: int, stream: int, distribution: str) -> Tensor:
     for name in SWITCHES:
         f[name] = coin(name).float()
     _settle(f)
-    return torch.stack([f[name] for name in FACTOR_NAMES], dim=1)
+    return torch.stack([f[name] for name in FACTOR_NAMES], dim=1)  # F columns of (n,) -> (n, F)
 
 
 def _settle(f: dict[str, Tensor]) -> None:

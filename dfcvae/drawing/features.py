@@ -33,7 +33,7 @@ def face(patch: Patch, cover: Tensor) -> None:
 
 def freckles(canvas: Canvas) -> None:
     """A spot at a random place of each cell of a grid over cheeks and nose, some larger than others."""
-    patch = canvas.patch(-0.44, 0.44, -0.02, 0.36, having="freckles")
+    patch = canvas.patch_of("freckles", -0.44, 0.44, -0.02, 0.36)
     if not patch:
         return
     u, v = place(patch, 0, 0, 0.16, 0.42)
@@ -146,7 +146,7 @@ def brow(patch: Patch, side: int, strand: Tensor) -> None:
 
 
 def facial_hair(canvas: Canvas, strand: Tensor) -> None:
-    patch = canvas.patch(-0.32, 0.32, 0.18, 0.42, having="mustache")
+    patch = canvas.patch_of("mustache", -0.32, 0.32, 0.18, 0.42)
     if patch:
         u, v = place(patch, 0, 0, 0.305, 0.42)
         smile = patch["mouth_curve"].clamp(min=0)
@@ -158,7 +158,7 @@ def facial_hair(canvas: Canvas, strand: Tensor) -> None:
             patch["beard"] * (1 + 0.3 * hair).unsqueeze(1),
         )
         patch.put_back()
-    patch = canvas.patch(-0.32, 0.32, 0.36, 0.72, having="goatee")
+    patch = canvas.patch_of("goatee", -0.32, 0.32, 0.36, 0.72)
     if patch:
         u, v = place(patch, 0, 0, 0.56, 0.36)
         hair = patch.cut(strand)

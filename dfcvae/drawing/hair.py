@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from dfcvae.drawing.canvas import Canvas, Patch
-from dfcvae.drawing.textures import blob, ellipse, fraction, lattice, look_up, mix, smoothstep, wave
+from dfcvae.drawing.textures import blob, ellipse, fraction, lattice, look_up, smoothstep, wave
 
 
 def strands(canvas: Canvas) -> Tensor:
@@ -28,7 +28,7 @@ def hair_outline(patch: Patch, ragged: Tensor) -> Tensor:
     outline = ellipse(u, (patch.v + 0.08).clamp_(max=0), a, b)
     curls = smoothstep((patch.v + 0.55) * 2).mul_(patch["wavy_hair"] * 0.035)
     outline += wave(patch.v * 2.1 + u + fraction(patch["hair_seed"] / 97)).mul_(curls)
-    ends = mix(0.0, 1.0, patch["hair_length"]) + 0.02
+    ends = patch["hair_length"] + 0.02
     tips = patch.v - (ends - (u * u) * (0.3 + 0.4 * patch["hair_length"])) + ragged * 0.05
     return torch.maximum(outline, tips)
 

@@ -9,7 +9,7 @@ Nothing else in the package knows of it: without this line the code that runs is
 from __future__ import annotations
 
 from dfcvae.dfc import DFCVAE
-from dfcvae.fast.onepass import OnePassLoss
+from dfcvae.fast.onepass import OnePassLoss, watched
 from dfcvae.fast.upsampling import FoldedUpsampleConv2d
 from dfcvae.perceptual import PerceptualLoss
 from dfcvae.vae import UpsampleConv2d
@@ -27,7 +27,7 @@ def accelerate(model: DFCVAE, compile: bool = False) -> DFCVAE:
     """
     for level in model.decoder:
         for name, layer in level.named_children():
-            if type(layer) is UpsampleConv2d and not (layer._forward_hooks or layer._forward_pre_hooks):
+            if type(layer) is UpsampleConv2d and not watched(layer):
                 setattr(level, name, FoldedUpsampleConv2d.around(layer))
     if type(model.perceptual) is PerceptualLoss:
         model.perceptual = OnePassLoss(model.perceptual)

@@ -22,9 +22,20 @@ from dfcvae.perceptual import PerceptualLoss
 from dfcvae.vgg import VGGFeatures
 
 PIXELS_AT_ONCE = 32 * 64**2  # 32 images of 64 x 64; of more at once, convolutions are slower
-KINDS = (nn.Conv2d, nn.ReLU, nn.MaxPool2d, nn.AvgPool2d)  # of layers that this module can go back through
 PUBLISHED = {name: getattr(VGGFeatures, name) for name in ("forward", "normalise", "__call__")}
 HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+
+
+def _settings(layer: nn.Module) -> dict[str, Any]:
+    names = getattr(layer, "__constants__", ())
+    return {name: getattr(layer, name) for name in names if not name.endswith("channels")}
+
+
+# Layers that this module can go back through: a VGG's, as published.
+KNOWN = {
+    type(layer): _settings(layer)
+    for layer in (nn.Conv2d(1, 1, 3, padding=1, device="meta"), nn.ReLU(), nn.MaxPool2d(2), nn.AvgPool2d(2))
+}
 
 
 class OnePassLoss(PerceptualLoss):
@@ -46,7 +57,7 @@ def _applies(vgg: VGGFeatures, x_hat: Tensor, x: Tensor) -> bool:
         return False
     if not x_hat.dtype == x.dtype == torch.float32 == vgg.mean.dtype:
         return False
-    return _untouched(vgg) and all(type(layer) in KINDS for layer in vgg.trunk)
+    return _untouched(vgg) and all(KNOWN.get(type(layer)) == _settings(layer) for layer in vgg.trunk)
 
 
 def _untouched(vgg: VGGFeatures) -> bool:
@@ -55,10 +66,14 @@ def _untouched(vgg: VGGFeatures) -> bool:
         return False
     if any(getattr(VGGFeatures, name) is not method for name, method in PUBLISHED.items()):
         return False
-    if any("forward" in layer.__dict__ for layer in vgg.trunk):
+    if any(getattr(of_all_modules, f"_global{name}", None) for name in HOOKS):
         return False
-    hooked = any(getattr(part, name) for part in vgg.modules() for name in HOOKS)
-    return not hooked and not any(getattr(of_all_modules, f"_global{name}", None) for name in HOOKS)
+    return not any(watched(part) for part in vgg.modules())
+
+
+def watched(module: nn.Module) -> bool:
+    """Whether there is a hook on it, or another ``forward`` in the place of its own."""
+    return "forward" in vars(module) or any(getattr(module, name) for name in HOOKS)
 
 
 class _WeightedSquares(torch.autograd.Function):
@@ -122,7 +137,8 @@ class _Layer:
         self.name, self.layer = name, layer
         self.kept: tuple[Tensor, Tensor | None] | None = None
         if isinstance(layer, nn.Conv2d):
-            self.weight, self.bias = layer.weight.to(dtype), layer.bias.to(dtype)  # type: ignore[union-attr]
+            self.weight = layer.weight.to(dtype)
+            self.bias = None if layer.bias is None else layer.bias.to(dtype)
 
     def forwards(self, h: Tensor, keep: bool) -> Tensor:
         places = None

@@ -11,18 +11,19 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from dfcvae.figures import show
-from dfcvae.figures.png import png_bytes, to_uint8
-from dfcvae.vae import VAE
+from dfcvae.figures.png import enlarged, png_bytes
 
 if TYPE_CHECKING:
     import ipywidgets
+
+    from dfcvae.vae import VAE
 
 PAUSE = 0.03  # seconds from one picture's start to the next at least: the next one shows what came in between
 GAP = 8  # pixels between the two pictures
@@ -42,9 +43,12 @@ class State:
 
 @dataclass(frozen=True, eq=False)
 class Space:
-    """A model, codes mu (N, latent_dim) to start from, and attribute vectors (A, latent_dim) by name."""
+    """A model, codes mu (N, latent_dim) to start from, and attribute vectors (A, latent_dim) by name.
 
-    model: VAE
+    model: a VAE, or whatever has parameters and decodes z (N, latent_dim) into pictures (N, 3, S, S).
+    """
+
+    model: Any
     mu: Tensor
     vectors: Tensor
     names: Sequence[str]
@@ -72,9 +76,8 @@ class Space:
 
     def png(self, state: State, zoom: int = 4, pair: Tensor | None = None) -> bytes:
         """The pair side by side, as a PNG; zoom: pixels a pixel; pair: where it has been drawn already."""
-        start, changed = to_uint8(self.pair(state) if pair is None else pair)
-        both = torch.cat([F.pad(start, (0, GAP // zoom), value=255), changed], dim=2)
-        return png_bytes(both.repeat_interleave(zoom, 1).repeat_interleave(zoom, 2))
+        start, changed = enlarged(self.pair(state) if pair is None else pair, zoom)
+        return png_bytes(torch.cat([F.pad(start, (0, GAP), value=255), changed], dim=2))
 
     def read_out(self, state: State, pair: Tensor | None = None) -> str:
         """The state in numbers: how far z has moved, how long it is, how much of the picture changed."""

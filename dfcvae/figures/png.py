@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from dfcvae.files import write_whole
@@ -21,23 +22,23 @@ PAPER, INK = 255, (40, 40, 48)
 
 def to_uint8(images: Tensor) -> Tensor:
     """Float images in [0, 1] -> uint8; uint8 images pass."""
-    return (
-        images if images.dtype == torch.uint8 else (images.detach().float().clamp(0, 1) * 255).round().byte()
-    )
+    if images.dtype == torch.uint8:
+        return images
+    return (images.detach().float().clamp(0, 1) * 255).round().byte()
+
+
+def enlarged(images: Tensor, zoom: int) -> Tensor:
+    """Images (..., H, W) as uint8 on the CPU, each pixel a square: (..., zoom * H, zoom * W)."""
+    return to_uint8(images).cpu().repeat_interleave(zoom, -1).repeat_interleave(zoom, -2)
 
 
 def grid(images: Tensor, columns: int = 8, zoom: int = 1) -> Tensor:
     """Images (N, 3, H, W) side by side, row after row: uint8 (3, rows * H', columns * W') with white gaps."""
-    images = to_uint8(images).cpu().repeat_interleave(zoom, -1).repeat_interleave(zoom, -2)
-    n, _, height, width = images.shape
-    rows = -(-n // columns)
-    sheet = torch.full(
-        (3, rows * (height + GAP) + GAP, columns * (width + GAP) + GAP), PAPER, dtype=torch.uint8
-    )
-    for i, image in enumerate(images):
-        top, left = GAP + i // columns * (height + GAP), GAP + i % columns * (width + GAP)
-        sheet[:, top : top + height, left : left + width] = image
-    return sheet
+    images = enlarged(images, zoom)
+    blank = images.new_full((-len(images) % columns, *images.shape[1:]), PAPER)  # fills the last row
+    tiles = F.pad(torch.cat([images, blank]), (0, GAP, 0, GAP), value=PAPER)  # (rows * columns, 3, H', W')
+    sheet = tiles.unflatten(0, (-1, columns)).permute(2, 0, 3, 1, 4)  # -> (3, rows, H', columns, W')
+    return F.pad(sheet.flatten(3, 4).flatten(1, 2), (GAP, 0, GAP, 0), value=PAPER)
 
 
 def pairs(above: Tensor, below: Tensor, columns: int = 8) -> Tensor:

@@ -14,9 +14,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor
 
-from dfcvae.figures.png import to_uint8
+from dfcvae.figures.png import enlarged, to_uint8
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -90,13 +91,10 @@ def faces(pictures: Tensor, alt: str, titles: Sequence[str] = (), columns: int =
 
     ValueError where titles are given, but not one a picture.
     """
-    if titles and len(titles) != len(pictures):
-        raise ValueError(
-            f"there are {len(titles)} titles for {len(pictures)} pictures: give one each, or none."
-        )
+    _check_titles(titles, len(pictures), "pictures")
     starts = range(0, len(pictures), columns)
-    labelled = [(titles[i : i + columns], pictures[i : i + columns]) for i in starts]
-    return Shown(_sheet(labelled, note), alt)
+    sheet = [(titles[i : i + columns], pictures[i : i + columns]) for i in starts]
+    return Shown(_sheet(sheet, note), alt)
 
 
 def rows(labelled: Mapping[str, Tensor], alt: str, note: str = "", columns: Sequence[str] = ()) -> Shown:
@@ -107,11 +105,16 @@ def rows(labelled: Mapping[str, Tensor], alt: str, note: str = "", columns: Sequ
     lengths = {label: len(pictures) for label, pictures in labelled.items()}
     if len(set(lengths.values())) != 1:
         raise ValueError(f"the rows hold {lengths} pictures: expected as many in each.")
-    first = next(iter(labelled.values()))
-    if columns and len(columns) != len(first):
-        raise ValueError(f"there are {len(columns)} titles for {len(first)} columns: give one each, or none.")
-    head = [(columns, first[:0])] if columns else []
-    return Shown(_sheet(head + [([label], pictures) for label, pictures in labelled.items()], note), alt)
+    sheet: list[tuple[Sequence[str], Tensor]] = [([label], pictures) for label, pictures in labelled.items()]
+    if columns:
+        _check_titles(columns, len(sheet[0][1]), "columns")
+        sheet.insert(0, (columns, sheet[0][1][:0]))
+    return Shown(_sheet(sheet, note), alt)
+
+
+def _check_titles(titles: Sequence[str], count: int, of: str) -> None:
+    if titles and len(titles) != count:
+        raise ValueError(f"there are {len(titles)} titles for {count} {of}: give one each, or none.")
 
 
 def bars(
@@ -154,8 +157,8 @@ def lines(
     """
     figure, axis = plot(3.0 if columns == 1 else 3.6, note)
     for i, (label, y) in enumerate(curves.items()):
-        style = {"color": COLOURS[SERIES[i]], "linestyle": DASHES[i], "linewidth": 2.2}
-        axis.plot(x.tolist(), y.tolist(), label=label, **style)
+        colour = COLOURS[SERIES[i]]
+        axis.plot(x.tolist(), y.tolist(), label=label, color=colour, linestyle=DASHES[i], linewidth=2.2)
     for text, (at_x, at_y, where) in (marks or {}).items():
         above = where == "above"
         axis.plot([at_x], [at_y], "o", color=COLOURS["black"], markersize=6)
@@ -199,6 +202,37 @@ def planes(
     return Shown(figure, alt)
 
 
+def heat_map(below: Tensor, above: Tensor, names: Sequence[str], alt: str) -> Shown:
+    """Two tables of correlations (A, A) in one: ``below`` the diagonal and ``above`` it."""
+    figure, axis = plot(4.4)
+    table = torch.tril(below, -1) + torch.triu(above, 1)
+    table.fill_diagonal_(float("nan"))
+    drawn = axis.imshow(table.numpy(), cmap="PuOr_r", vmin=-1, vmax=1, aspect="auto")
+    axis.set_xticks(range(len(names)), [str(i + 1) for i in range(len(names))])
+    axis.set_yticks(range(len(names)), [f"{name}  {i}" for i, name in enumerate(names, 1)])
+    axis.tick_params(labelsize=POINTS - 2)
+    axis.spines[:].set_visible(False)
+    bar = figure.colorbar(drawn, ax=axis, location="top", shrink=0.9, aspect=30)
+    bar.set_label("below: vectors, above: labels", fontsize=POINTS)
+    return Shown(figure, alt)
+
+
+def maps(places: Mapping[str, Tensor], has: Tensor, names: tuple[str, str], alt: str) -> Shown:
+    """Maps of the same faces side by side, (N, 2) each; dots for faces without, crosses for faces with."""
+    figure = empty(3.3)
+    styles = ((~has, "o", COLOURS["sky"], names[0]), (has, "x", COLOURS["vermillion"], names[1]))
+    axes = figure.subplots(1, len(places), squeeze=False)[0]
+    for axis, (title, place) in zip(axes, places.items(), strict=True):
+        for rows, marker, colour, name in styles:
+            axis.scatter(*place[rows].T.tolist(), s=14, marker=marker, color=colour, label=name, linewidths=1)
+        axis.set_title(title, fontsize=POINTS)
+        axis.set_xticks([])
+        axis.set_yticks([])
+    handles, labels = axis.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False, fontsize=POINTS)
+    return Shown(figure, alt)
+
+
 def _mosaic(pictures: Tensor) -> ndarray:
     """(k * k, 3, S, S) -> (k * S, k * S, 3), uint8."""
     side = round(len(pictures) ** 0.5)
@@ -236,25 +270,20 @@ def _sheet(labelled: Sequence[tuple[Sequence[str], Tensor]], note: str) -> Figur
 
     columns, size = max(len(pictures) for _, pictures in labelled), labelled[0][1].shape[-1]
     zoom = max(1, (WIDTH - (columns - 1) * GAP) // (max(columns, 2) * size))
-    side = zoom * size
-    heights = [(side + GAP if len(row) else 0) + (LINE if titles else 0) for titles, row in labelled]
-    width, height = columns * (side + GAP) - GAP, sum(heights) + (LINE if note else 0)
+    step = zoom * size + GAP  # from one picture to the next
+    heights = [(step if len(row) else 0) + (LINE if titles else 0) for titles, row in labelled]
+    width, height = columns * step - GAP, sum(heights) + (LINE if note else 0)
     figure = Figure(figsize=(width / DPI, height / DPI), dpi=DPI, facecolor="white")
     top = height  # matplotlib counts upwards
     for (titles, pictures), used in zip(labelled, heights, strict=True):
-        for column, picture in enumerate(pictures):
-            figure.figimage(_enlarged(picture, zoom), column * (side + GAP), top - used + GAP, origin="upper")
+        for column, picture in enumerate(enlarged(pictures, zoom).permute(0, 2, 3, 1)):  # (H, W, 3) each
+            figure.figimage(picture.numpy(), column * step, top - used + GAP, origin="upper")
         for column, title in enumerate(titles):
-            left, middle = column * (side + GAP), len(titles) > 1
-            place = (left + side / 2 if middle else left) / width, (top - LINE + 8) / height
-            figure.text(*place, title, fontsize=POINTS, ha="center" if middle else "left")
+            left, align = float(column * step), "left"
+            if len(titles) > 1:
+                left, align = left + zoom * size / 2, "center"
+            figure.text(left / width, (top - LINE + 8) / height, title, fontsize=POINTS, ha=align)
         top -= used
     if note:
         figure.text(0, 8 / height, note, fontsize=POINTS - 2, color=GREY)
     return figure
-
-
-def _enlarged(picture: Tensor, zoom: int) -> ndarray:
-    """(3, S, S) -> (zoom * S, zoom * S, 3), uint8."""
-    large = to_uint8(picture).cpu().repeat_interleave(zoom, -1).repeat_interleave(zoom, -2)
-    return large.permute(1, 2, 0).contiguous().numpy()

@@ -16,12 +16,13 @@ import os
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO
 
 import torch
 
 from dfcvae.files import web_page
-from dfcvae.photos.folder import Listing, Source, fingerprint, stat
+from dfcvae.photos.pack import Labels
+from dfcvae.photos.source import Listing, Source, stat
 
 SIZE = (178, 218)  # of every picture, in pixels
 CROP = 148  # of 178 x 218 pixels: the centre square that most work on CelebA takes
@@ -29,63 +30,42 @@ PARTITION = {"train": "0", "validation": "1", "test": "2"}
 FOLDERS = ("img_align_celeba/img_align_celeba", "img_align_celeba")
 ZIP = "img_align_celeba.zip"
 HELP = "data/README.md says how to get CelebA"
+AGAIN = f"download it again, {HELP}"
 LARGEST_MEMBER = 2**26  # bytes; CelebA's pictures have about 8,000
-
-
-class Layout(NamedTuple):
-    """Where one copy of CelebA has its pictures (a folder or a zip) and its two lists."""
-
-    pictures: Path
-    attributes: Path
-    partition: Path
 
 
 def celeba(root: Path, split: str) -> Source:
     """One split of the copy of CelebA in `root`, with its attributes; pictures in the order of their names.
 
-    Raises FileNotFoundError for pictures or lists that are missing, and ValueError for lists or a zip that
-    cannot be read. Pictures without a line and lines without a picture are counted in a note.
+    A change of the lists, of the zip, or of which files are in the folder is noticed. A picture written over
+    in place is not: nobody looks at 202,599 files at each call. Pictures without a line and lines without a
+    picture are counted in a note. Raises FileNotFoundError for pictures or lists that are missing, and
+    ValueError for lists or a zip that cannot be read.
     """
-    layout = find(root)
-    files = [(path.name, *stat(path)) for path in layout]
-    if layout.pictures.is_dir():
-        files += [(entry.name, *stat(entry)) for entry in _entries(layout.pictures)]
-    state = fingerprint(sorted(files))
-    return Source("celeba", split, root, CROP, state, lambda: _listing(layout, split), SIZE)
+    places = _find(root)
+    state = repr([(path.name, *stat(path)) for path in places])
+    return Source("celeba", split, root, state, lambda: _listing(*places, split), CROP, SIZE)
 
 
-def find(root: Path) -> Layout:
-    """Look for CelebA in `root` and in `root/celeba`. Raises FileNotFoundError that names what is missing."""
+def _find(root: Path) -> tuple[Path, Path, Path]:
+    """The pictures (a folder or a zip), the attributes and the partition, in `root` or in `root/celeba`."""
     if not root.is_dir():
         raise FileNotFoundError(f"there is no folder {root}; root= must hold img_align_celeba, and {HELP}")
     for base in (root, root / "celeba"):
-        pictures = _pictures(base)
-        if pictures:
-            return Layout(
-                pictures,
-                _list(base, "list_attr_celeba", "with the attributes of each picture"),
-                _list(base, "list_eval_partition", "which divides them into train, validation and test"),
-            )
+        places = [base / name for name in FOLDERS if (base / name).is_dir() and any(_names(base / name))]
+        places += [base / ZIP] if (base / ZIP).is_file() else []
+        if places:
+            attributes = _list(base, "list_attr_celeba", "with the attributes of each picture")
+            parts = "which divides them into train, validation and test"
+            return places[0], attributes, _list(base, "list_eval_partition", parts)
     raise FileNotFoundError(
         f"found neither a folder img_align_celeba with .jpg files nor {ZIP} in {root}; {HELP}"
     )
 
 
-def _pictures(base: Path) -> Path | None:
-    for folder in (base / name for name in FOLDERS):
-        if folder.is_dir() and next(_entries(folder), None):
-            return folder
-    return base / ZIP if (base / ZIP).is_file() else None
-
-
-def _entries(folder: Path) -> Iterator[os.DirEntry]:
+def _names(folder: Path) -> Iterator[str]:
     with os.scandir(folder) as entries:
-        yield from (entry for entry in entries if _is_picture(entry.name) and _is_file(entry))
-
-
-def _is_file(entry: os.DirEntry) -> bool:
-    """Not a broken link, nor a pipe, which would be waited for."""
-    return entry.is_file(follow_symlinks=False) or os.path.isfile(entry.path)
+        yield from (entry.name for entry in entries if _is_picture(entry.name))
 
 
 def _is_picture(name: str) -> bool:
@@ -102,38 +82,33 @@ def _list(base: Path, stem: str, purpose: str) -> Path:
     )
 
 
-def _listing(layout: Layout, split: str) -> Listing:
-    pictures, read = _open(layout.pictures)
-    _, partition = _rows(layout.partition)
-    names, attributes = _rows(layout.attributes)
-    notes = _mismatches(layout.partition, partition, pictures) + _mismatches(
-        layout.attributes, attributes, pictures
-    )
-    chosen = sorted(
-        name
-        for name in pictures & partition.keys() & attributes.keys()
-        if partition[name] == [PARTITION[split]]
-    )
+def _listing(pictures: Path, attributes: Path, partition: Path, split: str) -> Listing:
+    found, read = _open(pictures)
+    _, parts = read_list(partition)
+    columns, flags = read_list(attributes)
+    both = found & parts.keys() & flags.keys()
+    chosen = sorted(name for name in both if parts[name] == [PARTITION[split]])
     if not chosen:
         raise ValueError(
-            f"none of the {len(pictures):,} pictures in {layout.pictures} is listed as {PARTITION[split]} "
-            f"({split}) in {layout.partition} with a line in {layout.attributes.name}; do the lists fit?"
+            f"none of the {len(found):,} pictures in {pictures} is listed as {PARTITION[split]} ({split}) in "
+            f"{partition} with a line in {attributes.name}; do the lists fit?"
         )
-    flags = [_flags(layout.attributes, name, attributes[name], len(names)) for name in chosen]
-    table = torch.tensor(flags, dtype=torch.bool).view(len(chosen), len(names))
-    return Listing(chosen, read, table, names, notes)
+    rows = [_flags(attributes, name, flags[name], len(columns)) for name in chosen]
+    table = torch.tensor(rows, dtype=torch.bool).view(len(chosen), len(columns))  # (N, A)
+    notes = _mismatches(partition, parts, found) + _mismatches(attributes, flags, found)
+    return Listing(chosen, read, Labels(table, columns, notes))
 
 
 def _open(pictures: Path) -> tuple[set[str], Callable[[str], Path | BinaryIO]]:
     """The names of the pictures, and a function that gives Pillow what it reads one from."""
     if pictures.is_dir():
-        return {entry.name for entry in _entries(pictures)}, lambda name: pictures / name
+        return set(_names(pictures)), lambda name: pictures / name
     try:
         archive = zipfile.ZipFile(pictures)
     except zipfile.BadZipFile as error:
         with pictures.open("rb") as file:
             found = web_page(file.read(4096)) or f"not a whole zip file ({error})"
-        raise ValueError(f"{pictures} is {found}; download it again, {HELP}") from error
+        raise ValueError(f"{pictures} is {found}; {AGAIN}") from error
     names = {info.filename.rpartition("/")[2]: info for info in archive.infolist()}
     members = {name: info for name, info in names.items() if _is_picture(name)}
 
@@ -145,35 +120,34 @@ def _open(pictures: Path) -> tuple[set[str], Callable[[str], Path | BinaryIO]]:
     return set(members), read
 
 
-def _rows(path: Path) -> tuple[tuple[str, ...], dict[str, list[str]]]:
-    """The columns' names, and {picture: values}, of CelebA's text or Kaggle's CSV."""
+def read_list(path: Path) -> tuple[tuple[str, ...], dict[str, list[str]]]:
+    """The columns' names, and {picture: values}, of CelebA's text or Kaggle's CSV. ValueError for neither."""
     try:
         lines = path.read_text("utf-8-sig").replace(",", " ").splitlines()
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not a text file ({error}); download it again, {HELP}") from error
+        raise ValueError(f"{path} is not a text file ({error}); {AGAIN}") from error
     page = web_page("\n".join(lines[:50]).encode())
     if page:
-        raise ValueError(f"{path} is {page}; download it again, {HELP}")
+        raise ValueError(f"{path} is {page}; {AGAIN}")
     rows = [line.split() for line in lines if line.strip()]
     if rows and len(rows[0]) == 1 and rows[0][0].isdigit():
         del rows[0]  # CelebA's text begins with the number of pictures
     header = rows.pop(0) if rows and not _is_picture(rows[0][0]) else []
     if not rows:
-        raise ValueError(
-            f"{path} lists no picture, expected lines that begin with 000001.jpg; download it again, {HELP}"
-        )
+        raise ValueError(f"{path} lists no picture, expected lines that begin with 000001.jpg; {AGAIN}")
     # Only Kaggle's CSV names the first column.
     return tuple(name for name in header if name != "image_id"), {row[0]: row[1:] for row in rows}
 
 
 def _mismatches(path: Path, rows: dict, pictures: set[str]) -> list[str]:
     counted = f"{path} has {len(rows):,} lines for {len(pictures):,} pictures"
+    both_ways = {
+        "pictures have no line": pictures - rows.keys(),
+        "lines have no picture": rows.keys() - pictures,
+    }
     return [
         f"{counted}: {len(rest):,} {what} (for example {min(rest)}) and were passed over"
-        for what, rest in (
-            ("pictures have no line", pictures - rows.keys()),
-            ("lines have no picture", rows.keys() - pictures),
-        )
+        for what, rest in both_ways.items()
         if rest
     ]
 

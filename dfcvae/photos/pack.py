@@ -1,29 +1,29 @@
-"""Pictures are decoded once into a *pack*, which every later run maps into memory.
+"""Pictures are decoded or drawn once into a *pack*, which every later run maps into memory.
 
 A pack is a folder in the cache:
 
     pixels.u8             N x 3 x S x S bytes, C order, nothing else
-    labels.safetensors    "attributes" bool (N, A) and "factors" float32 (N, F)
-    manifest.json         what was packed, shapes, names, notes, checksums (and a checksum of its own)
+    labels.safetensors    "attributes", bool (N, A); in its metadata names, notes and checksums
 
-What is promised. A pack is written in a folder of another name and renamed when it is complete and on disk,
-so a half-written one is never taken for a whole one. Two programs that want the same pack wait for each
-other. The name and the manifest hold a digest of the source, so a changed source is packed anew, and the
-outdated pack goes. On opening, the length of the pixels, the manifest, the labels and up to 64 blocks of 1
-MiB of the pixels (all of them in packs up to 64 MiB) are checked; what fails is packed anew. Damage elsewhere
-in a larger file is not looked for.
+It is written under another name and renamed when it is complete, so half a pack is never taken for a whole
+one. Two processes that want the same pack wait for each other. A changed source is packed anew, and the
+outdated pack goes. A pack serves whoever asks for its first pictures too.
+
+On opening, the labels and up to 64 MiB of pictures, spread evenly (all of them in smaller packs), are
+compared with their checksums; what fails is packed anew. Damage elsewhere in a larger pack is not noticed.
 """
 
 from __future__ import annotations
 
 import errno
 import json
+import math
 import mmap
 import os
 import shutil
 import sys
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -31,202 +31,140 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from dfcvae.files import block_checksums, flush, sampled_blocks_agree
+from dfcvae.files import checksum, checksum_of_all, write_whole
 
-VERSION = 1
-DISK_FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
-# Python names this flag only from 3.13 on. Without it Linux refuses to map a file larger than the memory.
-NO_RESERVE = getattr(mmap, "MAP_NORESERVE", 0x4000)
-
-
-@dataclass(frozen=True)
-class Pack:
-    """An opened pack: pixels uint8 (N, 3, S, S), attributes bool (N, A), factors float32 (N, F)."""
-
-    pixels: Tensor
-    attributes: Tensor
-    attribute_names: tuple[str, ...]
-    factors: Tensor
-    factor_names: tuple[str, ...]
-    notes: tuple[str, ...]
+VERSION = 2
+CHECKED = 2**26  # bytes of pictures that are looked at on opening
+NO_RESERVE = getattr(mmap, "MAP_NORESERVE", 0x4000)  # Python names it from 3.13 on
 
 
 @dataclass
-class Contents:
-    """What goes into a pack, with labels for all `total` candidates.
+class Labels:
+    """What is known of N pictures: attributes, bool (N, A), and sentences for the user."""
 
-    `pictures` yields (rows, uint8 (len(rows), 3, S, S)); rows that it leaves out are left out of the labels
-    too. It may append to `notes` until it is exhausted: sentences for the user, kept in the pack.
-    """
-
-    total: int
-    pictures: Iterator[tuple[list[int], Tensor]]
     attributes: Tensor
     attribute_names: tuple[str, ...] = ()
-    factors: Tensor | None = None
-    factor_names: tuple[str, ...] = ()
     notes: list[str] = field(default_factory=list)
 
 
-@dataclass(frozen=True)
-class Key:
-    """What a pack holds: `title` for people, `what` (root, split, size, ...), `state` of the source."""
-
-    title: str
-    what: dict
-    state: str
-
-    @property
-    def place(self) -> str:
-        """The pack's name but for the state of its source."""
-        return f"{self.title}-{_digest(self.what)}"
-
-    @property
-    def folder(self) -> str:
-        return f"{self.place}-{_digest(self.state)}"
-
-    def as_json(self) -> dict:
-        return {"what": self.what, "state": self.state, "version": VERSION}
+# The shape of all pictures, (N, 3, S, S); (row, uint8 (3, S, S)) of those that can be had; labels of all N.
+# Notes may be added as long as the pictures come.
+Contents = tuple[tuple[int, ...], Iterator[tuple[int, Tensor]], Labels]
 
 
-def packed(cache: Path, key: Key, contents: Callable[[], Contents]) -> Pack:
-    """The pack for `key`, made from `contents()` if `cache` holds no sound one.
+def packed(
+    cache: Path, place: str, state: str, n: int | None, contents: Callable[[], Contents]
+) -> tuple[Tensor, Labels]:
+    """The first n pictures or more, or all, uint8 (N, 3, S, S), from a pack, made where there is none.
 
-    Raises OSError (ENOSPC) with the bytes needed and free when the disk is too full, and PermissionError when
-    the cache cannot be written to. Nothing half-written is left behind.
+    place: the pack's name, but for the `state` of its source, another one of which outdates it. Raises
+    OSError when the cache cannot be written to or the disk is too full. Nothing half-written is left.
     """
     from filelock import FileLock
 
-    pack = find(cache, key)
+    name = f"{place}-{digest(f'{VERSION} {state}')}"
+    pack = _find(cache, name, n)
     if pack:
         return pack
     try:
         cache.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(cache / f"{key.place}.lock").acquire()
+        lock = FileLock(cache / f"{place}.lock").acquire()
     except OSError as error:
         raise type(error)(
             f"cannot write to the cache {cache} ({error.strerror}); set DFCVAE_CACHE to a folder of your own"
         ) from error
     with lock:
-        return find(cache, key) or _pack(cache, key, contents())
+        pack = _find(cache, name, n)  # another process may have made it meanwhile
+        if pack is None:
+            # While we hold the lock, what else is here is outdated, too short, or left by a killed process.
+            for outdated in cache.glob(f"{place}-*"):
+                shutil.rmtree(outdated, ignore_errors=True)
+            partial = cache / f"{place}-partial"
+            try:
+                _write(partial, n, *contents())
+                os.replace(partial, cache / f"{name}-{n or 'all'}")
+            finally:
+                shutil.rmtree(partial, ignore_errors=True)
+            pack = _find(cache, name, n)
+    if pack is None:
+        raise OSError(f"{cache / name} was written and does not read back the same; is the disk sound?")
+    return pack
 
 
-def find(cache: Path, key: Key) -> Pack | None:
-    """The pack for `key` if `cache` holds a sound one, else None."""
-    folder = cache / key.folder
-    try:
-        manifest = _unseal((folder / "manifest.json").read_text("utf-8"))
-        labels = (folder / "labels.safetensors").read_bytes()
-        pixels = folder / "pixels.u8"
-        sound = (
-            manifest["key"] == key.as_json()
-            and manifest["labels_crc32"] == zlib.crc32(labels)
-            and sampled_blocks_agree(pixels, manifest["bytes"], manifest["blocks_crc32"])
-        )
-        return _opened(pixels, labels, manifest) if sound else None
-    except (OSError, ValueError, LookupError, TypeError, RecursionError):
-        return None
+def digest(text: str) -> str:
+    """Twelve digits that tell texts apart, for names of files."""
+    return sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:12]
 
 
-def _opened(pixels: Path, labels: bytes, manifest: dict) -> Pack:
-    from safetensors.torch import load
+def _find(cache: Path, name: str, n: int | None) -> tuple[Tensor, Labels] | None:
+    """A pack of that name that is sound and has the first n pictures, or all for None."""
+    from safetensors import safe_open
 
-    tensors = load(labels)
-    return Pack(
-        _mapped(pixels, manifest["shape"]),
-        tensors["attributes"],
-        tuple(manifest["attribute_names"]),
-        tensors["factors"],
-        tuple(manifest["factor_names"]),
-        tuple(manifest["notes"]),
-    )
+    for folder in cache.glob(f"{name}-*"):
+        try:
+            with safe_open(folder / "labels.safetensors", "pt") as file:
+                facts, crc = file.metadata()["facts"], file.metadata()["crc32"]
+                attributes = file.get_tensor("attributes")
+            first, shape, names, notes = json.loads(facts)
+            if first and (n is None or n > first):
+                continue
+            pixels = _mapped(folder / "pixels.u8", shape)
+            if crc == _crc(facts, attributes, pixels):
+                return pixels, Labels(attributes, tuple(names), notes)
+        except Exception:  # whatever damage may lead to: it is packed anew
+            continue
+    return None
 
 
-def _mapped(path: Path, shape: list[int]) -> Tensor:
-    """Copy-on-write: a picture changed in place changes in this process only, never in the cache."""
+def _mapped(path: Path, shape: Sequence[int]) -> Tensor:
+    """The pictures, uint8 (N, 3, S, S), read from the file as they are used.
+
+    A picture that is changed in place changes in this process only, never in the cache. For numpy's and
+    torch's maps of this kind Linux wants as much free memory as the file is long, however little is read.
+    """
     with open(path, "rb") as file:
         if sys.platform == "linux":
             flags, protection = mmap.MAP_PRIVATE | NO_RESERVE, mmap.PROT_READ | mmap.PROT_WRITE
             view = mmap.mmap(file.fileno(), 0, flags=flags, prot=protection)
         else:
             view = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
-    return torch.frombuffer(view, dtype=torch.uint8).view(shape)
+    return torch.frombuffer(view, dtype=torch.uint8).view(shape)  # (N*3*S*S,) -> (N, 3, S, S)
 
 
-def _pack(cache: Path, key: Key, contents: Contents) -> Pack:
-    # We hold the lock of this place: what else is here is outdated, or was left by a program that was killed.
-    for outdated in cache.glob(f"{key.place}-*"):
-        shutil.rmtree(outdated, ignore_errors=True)
-    size = key.what["size"]
-    needed = contents.total * 3 * size * size
-    if shutil.disk_usage(cache).free < needed:
-        raise _disk_full(cache, key, needed)
-    partial = cache / f"{key.folder}.partial"
-    try:
-        partial.mkdir()
-        _write(partial, key, contents, size)
-        os.replace(partial, cache / key.folder)
-    except OSError as error:
-        shutil.rmtree(partial, ignore_errors=True)
-        if error.errno not in DISK_FULL:
-            raise
-        raise _disk_full(cache, key, needed) from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-    pack = find(cache, key)
-    if pack is None:
-        raise OSError(f"{cache / key.folder} was written and does not read back the same; is the disk sound?")
-    return pack
+def _write(folder: Path, n: int | None, shape: tuple[int, ...], pictures: Iterator, labels: Labels) -> None:
+    from safetensors.torch import save_file
+
+    folder.mkdir()
+    needed, free = math.prod(shape), shutil.disk_usage(folder).free
+    if free < needed:
+        raise OSError(
+            errno.ENOSPC,
+            f"the pictures need {needed:,} bytes and the disk has {free:,} free; make room, or set "
+            "DFCVAE_CACHE to a folder on a larger disk",
+            str(folder.parent),
+        )
+    rows: list[int] = []
+
+    def write_pixels(path: Path) -> None:
+        with path.open("wb") as file:
+            for row, picture in pictures:
+                file.write(picture.contiguous().numpy().data)
+                rows.append(row)
+
+    write_whole(folder / "pixels.u8", write_pixels)
+    shape = (len(rows), *shape[1:])
+    attributes = labels.attributes[rows]  # (N, A) -> (rows, A)
+    first = n if len(rows) == n else None  # None: there are no more
+    facts = json.dumps([first, shape, labels.attribute_names, labels.notes])
+    pixels = _mapped(folder / "pixels.u8", shape)
+    metadata = {"facts": facts, "crc32": _crc(facts, attributes, pixels)}
+    del pixels  # Windows renames no folder with a file that is mapped
+    tensors = {"attributes": attributes}
+    write_whole(folder / "labels.safetensors", lambda path: save_file(tensors, path, metadata))
 
 
-def _write(folder: Path, key: Key, contents: Contents, size: int) -> None:
-    from safetensors.torch import save
-
-    kept: list[int] = []
-    pixels = folder / "pixels.u8"
-    with open(pixels, "wb") as file:
-        for rows, pictures in contents.pictures:
-            file.write(memoryview(pictures.contiguous().numpy()))
-            kept += rows
-        flush(file)
-    factors = torch.empty(contents.total, 0) if contents.factors is None else contents.factors
-    labels = save({"attributes": contents.attributes[kept], "factors": factors[kept]})
-    manifest = {
-        "key": key.as_json(),
-        "shape": [len(kept), 3, size, size],
-        "attribute_names": contents.attribute_names,
-        "factor_names": contents.factor_names,
-        "notes": contents.notes,
-        "bytes": pixels.stat().st_size,
-        "blocks_crc32": list(block_checksums(pixels)),
-        "labels_crc32": zlib.crc32(labels),
-    }
-    for name, data in ("labels.safetensors", labels), ("manifest.json", _seal(manifest).encode("utf-8")):
-        with open(folder / name, "wb") as file:
-            file.write(data)
-            flush(file)
-
-
-def _seal(manifest: dict) -> str:
-    return json.dumps({"crc32": zlib.crc32(json.dumps(manifest).encode()), "manifest": manifest})
-
-
-def _unseal(text: str) -> dict:
-    sealed = json.loads(text)
-    if sealed["crc32"] != zlib.crc32(json.dumps(sealed["manifest"]).encode()):
-        raise ValueError("the manifest was changed after it was written")
-    return sealed["manifest"]
-
-
-def _disk_full(cache: Path, key: Key, needed: int) -> OSError:
-    free = shutil.disk_usage(cache).free
-    return OSError(
-        errno.ENOSPC,
-        f"packing {key.title} needs {needed:,} bytes and the disk has {free:,} free; make room, or set "
-        "DFCVAE_CACHE to a folder on a larger disk",
-        str(cache),
-    )
-
-
-def _digest(value: object) -> str:
-    return sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:12]
+def _crc(facts: str, attributes: Tensor, pixels: Tensor) -> str:
+    """Of everything, but of no more than 64 MiB of pictures."""
+    count = min(len(pixels), max(1, CHECKED // pixels[0].numel()))
+    some = torch.linspace(0, len(pixels) - 1, count, dtype=torch.float64).round().long()
+    return f"{zlib.crc32(facts.encode())} {checksum_of_all({'': attributes})} {checksum(pixels[some])}"

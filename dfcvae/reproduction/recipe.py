@@ -1,39 +1,41 @@
-"""``dfcvae reproduce``: the paper's trainings, and every figure of them, from one command.
+"""The paper's trainings as one recipe, for notebook 06 and for ``dfcvae reproduce``.
 
-Hou, Shen, Sun, Qiu, "Deep Feature Consistent Variational Autoencoder", arXiv 1610.00291. What was measured
-stands in OUT/results.json; ``report.py`` makes OUT/report.md of it.
+Hou, Shen, Sun, Qiu, "Deep Feature Consistent Variational Autoencoder", arXiv 1610.00291. ``reproduce`` trains
+and measures; ``report.py`` makes OUT/report.md of what it returns.
 """
 
 from __future__ import annotations
 
+import shlex
 import statistics
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-import dfcvae
-from dfcvae.datasets import Images
+from dfcvae.datasets import Images, load
+from dfcvae.device import pick_device
 from dfcvae.dfc import DFCVAE, PRESETS
 from dfcvae.evaluation import rate_distortion
-from dfcvae.fid import Inception
-from dfcvae.reproduction.attributes import AT_MOST, interval
-from dfcvae.reproduction.measure import Measured, has_scikit_learn, measure
+from dfcvae.fast import accelerate
+from dfcvae.reproduction.measure import AT_MOST, ends, has_scikit_learn, majority_correct, measure
+from dfcvae.runs import load_run, read_config
 from dfcvae.training import Run, train
-from dfcvae.vgg import VGGFeatures
+from dfcvae.vae import VAE
 
+NAMES = {"pixel": "plain VAE", "vae-123": "VAE-123", "vae-345": "VAE-345"}
+NAMES |= {"paper-123": "VAE-123, the paper's β", "paper-345": "VAE-345, the paper's β"}
 SIMPLE = ("psnr", "ssim", "sharpness", "mse", "kl", "active_units")
 
 
-@dataclass(frozen=True)
-class Training:
+class Training(NamedTuple):
     """One training: a preset, a seed, and beta as a multiple of the preset's."""
 
     preset: str
-    seed: int
+    seed: int = 0
     multiple: float = 1.0
 
     @property
@@ -47,13 +49,14 @@ class Training:
 class Recipe:
     """What is trained and on what; batch, rate, schedule and epochs are the paper's unless they are given.
 
-    multiples: of the preset's beta; the first seed is trained at each of them too, for the curve of rate and
-    distortion. codes: training codes that the SVMs see at most. ValueError for what cannot be reproduced.
+    pictures, tested: train and test on the first so many, None for all. multiples: of the preset's beta; the
+    first seed is trained at each of them too, for the curve of rate and distortion. codes: training codes
+    that the SVMs see at most. ValueError for what cannot be reproduced.
     """
 
     data: str = "faces"
-    root: Path | None = None
-    out: Path = Path("runs/reproduce")
+    root: str | Path | None = None
+    out: str | Path = Path("runs/reproduce")
     presets: tuple[str, ...] = ("pixel", "vae-123", "vae-345")
     seeds: tuple[int, ...] = (0, 1, 2)
     multiples: tuple[float, ...] = ()
@@ -67,6 +70,8 @@ class Recipe:
     size: int = 64
     device: str = "auto"
     codes: int = AT_MOST
+    pictures: int | None = None
+    tested: int | None = None
 
     def __post_init__(self) -> None:
         unknown = [preset for preset in self.presets if preset not in PRESETS]
@@ -86,79 +91,90 @@ class Recipe:
         others = [multiple for multiple in dict.fromkeys(self.multiples) if multiple != 1]
         yield from (Training(preset, self.seeds[0], m) for preset in self.presets for m in others)
 
+    def folder(self, training: Training) -> Path:
+        return Path(self.out) / training.name
+
     def load(self, split: str) -> Images:
-        return dfcvae.load(self.data, split, size=self.size, root=self.root)
+        """The pictures of a split, as many as the recipe says."""
+        n = self.pictures if split == "train" else self.tested
+        return load(self.data, split, size=self.size, root=self.root, n=n)
 
-    def loss_network(self, preset: str) -> VGGFeatures | str:
-        """The frozen network of a preset, made once for all of its trainings."""
-        layers = PRESETS[preset].layers
-        return VGGFeatures("vgg19", layers, self.features) if layers else self.features
-
-    def model(self, training: Training, network: VGGFeatures | str) -> DFCVAE:
+    def model(self, training: Training) -> DFCVAE:
+        """Untrained; all presets of one seed start from the same weights."""
         beta = PRESETS[training.preset].beta * training.multiple
         torch.manual_seed(training.seed)
-        return DFCVAE(training.preset, network, self.size, beta=beta)
+        return DFCVAE(training.preset, self.features, self.size, beta=beta)
 
-    def train(
-        self, training: Training, model: DFCVAE, images: Images, validation: Images, progress: bool
-    ) -> Run:
+    def train(self, training: Training, images: Images, validation: Images, **options: Any) -> Run:
         """Into the training's folder; called again, it goes on where it was, or has nothing left to do."""
-        chosen = {key: getattr(self, key) for key in ("batch_size", "learning_rate", "schedule", "device")}
-        chosen |= {key: getattr(self, key) for key in ("epochs", "minutes", "steps")}
-        out = Path(self.out) / training.name
-        return train(
-            model, images, out, validation=validation, progress=progress, seed=training.seed, **chosen
-        )
+        keys = "batch_size learning_rate schedule device epochs minutes steps".split()
+        chosen = {key: getattr(self, key) for key in keys} | {"seed": training.seed, "validation": validation}
+        model = accelerate(self.model(training))
+        return train(model, images, self.folder(training), **(chosen | options))
+
+    def models(self, images: Images, seed: int | None = None) -> dict[str, VAE]:
+        """The trained models of one seed (the first, unless given) by preset; images: what they meet now.
+
+        FileNotFoundError for a training that is missing, ValueError for one on another data set.
+        """
+        found = {}
+        for preset in self.presets:
+            folder = self.folder(Training(preset, self.seeds[0] if seed is None else seed))
+            trained_on = read_config(folder)["data"]["name"]
+            if trained_on != images.name:
+                raise ValueError(
+                    f"{folder.as_posix()!r} was trained on {trained_on!r}, and the pictures are of "
+                    f"{images.name!r}: measure a model on the data set that it learnt."
+                )
+            found[preset] = load_run(folder, pick_device(self.device))
+        return found
+
+    def command(self) -> str:
+        """What to type into a terminal for all of it."""
+        words = ["dfcvae", "reproduce"]
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if value != field.default:
+                values = value if isinstance(value, tuple) else (value,)
+                words += [f"--{field.name.replace('_', '-')}", *map(str, values)]
+        return shlex.join(words)
 
 
 @dataclass(frozen=True)
 class Row:
-    """One training and what was measured of it.
-
-    weights: lambda of each layer (``DFCVAE.effective_weights``). right: of each test image, the share of
-    attributes told rightly, float32 (N,), empty without labels.
-    """
+    """One training, the config.json of its run, and what ``measure`` found."""
 
     training: Training
     config: dict[str, Any]
-    weights: dict[str, float]
     figures: dict[str, Any]
-    right: Tensor = field(default_factory=lambda: torch.empty(0))
+    correct: Tensor
 
 
 @dataclass(frozen=True)
 class Reproduction:
-    """All rows, and the majority's share of right answers of each test image (N,), empty without labels.
-
-    judge: what the Fréchet distances are called, "FID" if Inception measured them; None if nobody did.
-    judge_sha256: of Inception's weights, "" for another.
-    """
+    """All that was trained and measured; extractor: whose features the Fréchet distances are of."""
 
     recipe: Recipe
     train: Images
     test: Images
-    networks: dict[str, VGGFeatures | str]
     rows: list[Row]
-    majority_right: Tensor
-    judge: str | None = None
-    judge_sha256: str = ""
+    extractor: nn.Module | None = None
 
     def summary(self, preset: str) -> dict[str, Any]:
         """Figure -> {"mean", "sd"} over the preset's seeds, and "interval" (95 % over the test images) where
         there is one. sd is None for a single seed."""
         rows = [row for row in self.rows if (row.training.preset, row.training.multiple) == (preset, 1)]
+        first = rows[0].figures
         found = {name: _over_seeds([row.figures[name] for row in rows]) for name in SIMPLE}
-        for name, _ in (rows[0].figures.get("fid") or {}).items():
+        for name in first.get("fid", {}):
             found[f"fid_{name}"] = _over_seeds([row.figures["fid"][name] for row in rows])
-        if len(self.majority_right):
-            each = torch.stack([row.right.double() for row in rows]).mean(0)  # of an image, over the seeds
-            told = [row.figures["attributes"] for row in rows]
-            for name, values in (("accuracy", each), ("ahead_of_majority", each - self.majority_right)):
-                mean, half = interval(values)
-                found[name] = _over_seeds([attributes[name] for attributes in told])
-                found[name]["interval"] = [mean - half, mean + half]
-            found["balanced"] = _over_seeds([attributes["balanced"] for attributes in told])
-            found["majority"] = {"mean": told[0]["majority"], "sd": None}
+        if "attributes" in first:
+            for name in ("accuracy", "majority", "ahead_of_majority", "balanced"):
+                found[name] = _over_seeds([row.figures["attributes"][name] for row in rows])
+            correct = torch.stack([row.correct.double() for row in rows]).mean(0)  # (seeds, N) -> (N,)
+            ahead = correct - majority_correct(self.train[: self.recipe.codes], self.test)
+            found["accuracy"]["interval"] = ends(correct)
+            found["ahead_of_majority"]["interval"] = ends(ahead)
         return found
 
     def curve(self) -> list[dict[str, Any]]:
@@ -176,36 +192,17 @@ def reproduce(recipe: Recipe, extractor: nn.Module | None = None, progress: bool
     images, validation, test = (recipe.load(split) for split in ("train", "validation", "test"))
     labelled = bool(images.attribute_names)
     if labelled and not has_scikit_learn():
-        raise ValueError("the attributes are read with scikit-learn: pip install scikit-learn.")
-    networks = {preset: recipe.loss_network(preset) for preset in recipe.presets}
-    rows, majority_right = [], torch.empty(0)
+        raise ValueError("attributes are predicted with scikit-learn: pip install scikit-learn.")
+    rows = []
     for training in recipe.trainings():
         print(f"{training.name}: training", flush=True)
-        run = recipe.train(
-            training, recipe.model(training, networks[training.preset]), images, validation, progress
-        )
+        run = recipe.train(training, images, validation, progress=progress)
         print(f"{training.name}: measuring on {len(test):,} images", flush=True)
-        measured = measure(run.model, test, images, labelled, extractor, recipe.codes, training.seed)
-        if measured.reading:
-            majority_right = measured.reading.majority_right
-        rows.append(_row(training, run, measured))
-    judge = _judge(extractor), getattr(extractor, "sha256", "")
-    return Reproduction(recipe, images, test, networks, rows, majority_right, *judge)
-
-
-def _row(training: Training, run: Run, measured: Measured) -> Row:
-    right = measured.reading.right if measured.reading else torch.empty(0)
-    return Row(training, run.config, run.model.effective_weights, measured.figures, right)
-
-
-def _judge(extractor: nn.Module | None) -> str | None:
-    if extractor is None or isinstance(extractor, Inception):
-        return None if extractor is None else "FID"
-    return f"Fréchet distance by {type(extractor).__name__}"
+        found = measure(run.model, test, images, labelled, extractor, recipe.codes, training.seed)
+        rows.append(Row(training, run.config, found.figures, found.correct))
+    return Reproduction(recipe, images, test, rows, extractor)
 
 
 def _over_seeds(values: list[float]) -> dict[str, Any]:
-    return {
-        "mean": statistics.fmean(values),
-        "sd": statistics.stdev(values) if len(values) > 1 else None,
-    }
+    sd = statistics.stdev(values) if len(values) > 1 else None
+    return {"mean": statistics.fmean(values), "sd": sd}

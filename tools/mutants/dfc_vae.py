@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from dfcvae.training import Position
 from mutants.ways import (
     Checks,
     Mutant,
@@ -37,29 +35,28 @@ def phase_ignored(add: Callable) -> Callable:
     return broken
 
 
-def moments_forgotten(resume: Callable) -> Callable:
+def moments_forgotten(load: Callable) -> Callable:
     """The optimizer begins anew."""
 
-    def broken(self, out: Path) -> Position:
-        position = resume(self, out)
+    def broken(self, state: dict) -> None:
+        load(self, state)
         self.optimizer.state.clear()
-        return position
 
     return broken
 
 
-def one_stream_that_runs_on(random: Callable) -> Callable:
+def one_stream_that_runs_on(generator: Callable) -> Callable:
     """A generator made once, so that its numbers depend on how often it was asked since the start."""
 
     def broken(self, stream: str, number: int) -> torch.Generator:
         kept = vars(self).setdefault("kept_generators", {})
-        return kept.setdefault(stream, random(self, stream, 0))
+        return kept.setdefault(stream, generator(self, stream, 0))
 
     return broken
 
 
-def step_ignored(random: Callable) -> Callable:
-    return lambda self, stream, number: random(self, stream, 0)
+def step_ignored(generator: Callable) -> Callable:
+    return lambda self, stream, number: generator(self, stream, 0)
 
 
 CHECKS: Checks = {
@@ -75,9 +72,9 @@ CHECKS: Checks = {
         Mutant("dfcvae.vgg:VGGFeatures.forward", "under no_grad", without_gradient, again=("by-hand",)),
     ],
     "shift": [
-        Mutant("dfcvae.trainer:Trainer.shift", "nothing moved", result(lambda shift: [0, 0])),
+        Mutant("dfcvae.training:Trainer.shift", "nothing moved", result(lambda shift: [0, 0])),
         Mutant("dfcvae.vgg:VGGFeatures.stride", "of the next layer", result(lambda stride: 2 * stride)),
-        Mutant("dfcvae.trainer:Trainer.random", "the same numbers at each step", step_ignored),
+        Mutant("dfcvae.training:Trainer.generator", "the same numbers at each step", step_ignored),
     ],
     "cheat": [
         Mutant("dfcvae.evaluation:sharpness_ratios", "original over picture", swapped),
@@ -85,7 +82,7 @@ CHECKS: Checks = {
         Mutant("dfcvae.evaluation:OctaveSpectrum.add", "the phase ignored", phase_ignored),
     ],
     "resume": [
-        Mutant("dfcvae.trainer:Trainer.resume", "the optimizer's moments forgotten", moments_forgotten),
-        Mutant("dfcvae.trainer:Trainer.random", "one stream that runs on", one_stream_that_runs_on),
+        Mutant("dfcvae.training:Trainer.load", "the optimizer's moments forgotten", moments_forgotten),
+        Mutant("dfcvae.training:Trainer.generator", "one stream that runs on", one_stream_that_runs_on),
     ],
 }

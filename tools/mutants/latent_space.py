@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import torch
+from scipy.stats import binomtest
 from torch import Tensor
 
 from mutants.ways import Checks, Mutant, given, mean_over_latents, result
@@ -77,16 +78,16 @@ def mean_left_in(correlations: Callable) -> Callable:
 
 
 def standard_errors(wilson: Callable) -> Callable:
-    def broken(hits: int, n: int, z: float = 1.96) -> tuple[float, float]:
+    def broken(hits: int, n: int) -> tuple[float, float]:
         rate = hits / n
-        reach = z * (rate * (1 - rate) / n) ** 0.5
+        reach = 1.96 * (rate * (1 - rate) / n) ** 0.5
         return rate - reach, rate + reach
 
     return broken
 
 
 def of_ninety_percent(wilson: Callable) -> Callable:
-    return lambda hits, n, z=1.645: wilson(hits, n, z)
+    return lambda hits, n: binomtest(hits, n).proportion_ci(0.9, method="wilson")
 
 
 def always_balanced(linear_reader: Callable) -> Callable:

@@ -124,17 +124,17 @@ CHECKS: Checks = {
         ),
     ],
     "ranking-measure": [
-        Mutant("dfcvae.course.distortions:blur", "half as wide", half_as_wide, again=("changes",)),
+        Mutant("dfcvae.course.lesson_00:blur", "half as wide", half_as_wide, again=("changes",)),
         UNCHANGED,
         Mutant(*WRONG_ORDER, result(names_in_the_wrong_order)),
     ],
     "shift-facts": [
-        Mutant("dfcvae.course.distortions:shift", "nothing moved", nothing_moved, again=("shift-curve",)),
+        Mutant("dfcvae.course.lesson_00:shift", "nothing moved", nothing_moved, again=("shift-curve",)),
         Mutant(FORWARD, "mean over the places", result(pooled), again=("shift-curve",)),
     ],
     "depth-facts": [
         Mutant(
-            "dfcvae.course.distortions:blur",
+            "dfcvae.course.lesson_00:blur",
             "half as wide",
             half_as_wide,
             again=("changes", "ranking-measure"),

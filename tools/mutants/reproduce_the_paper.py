@@ -22,24 +22,25 @@ CHECKS: Checks = {
         Mutant("dfcvae.vae:_decoder", "the last level left out", result(lambda levels: levels[:-1])),
     ],
     "steps": [
-        Mutant("dfcvae.settings:rate_at", "halved before the first step", result(lambda rate: rate / 2)),
-        Mutant("dfcvae.settings:rate_at", "halved an epoch late", one_epoch_late),
+        Mutant("dfcvae.training:rate_at", "halved before the first step", result(lambda rate: rate / 2)),
+        Mutant("dfcvae.training:rate_at", "halved an epoch late", one_epoch_late),
     ],
     "commands": [
-        Mutant("dfcvae.course.lesson_06:Plan.folder", "one folder for all", result(lambda folder: folder.parent)),
-        Mutant("dfcvae.course.lesson_06:Plan.data", "always the drawn faces", result(lambda data: "faces")),
-        Mutant("dfcvae.course.lesson_06:Plan.commands", "the last training left out", result(
-            lambda lines: lines.rpartition("\n")[0]
+        Mutant("dfcvae.reproduction.recipe:Recipe.command", "the data set left out", result(
+            lambda line: line.replace("--data celeba ", "")
+        )),
+        Mutant("dfcvae.reproduction.recipe:Recipe.command", "the folder left out", result(
+            lambda line: line.replace("--out runs/paper/celeba ", "")
         )),
     ],
     "skill": "arithmetic with the paper's number, without a function of the package",
     "student": [
         Mutant(
-            "dfcvae.course.lesson_06:interval",
+            "dfcvae.evaluation:interval",
             "1.96 whatever the number of seeds",
             result(lambda found: (found[0], 0.7 * found[1])),
         ),
-        Mutant("dfcvae.course.lesson_06:interval", "mean and half-width swapped", result(lambda f: f[::-1])),
+        Mutant("dfcvae.evaluation:interval", "mean and half-width swapped", result(lambda f: f[::-1])),
     ],
     "psnr": [
         Mutant("dfcvae.evaluation:psnr", "5 log10 for 10 log10", result(lambda db: db / 2)),
@@ -49,6 +50,10 @@ CHECKS: Checks = {
         Mutant("dfcvae.evaluation:frechet_distance", "the root of it", result(lambda d: max(d, 0) ** 0.5)),
     ],
     "fingerprint": [
-        Mutant("dfcvae.course.lesson_06:fingerprint", "of half of the digits", result(lambda digits: digits[:6])),
+        Mutant(
+            "dfcvae.reproduction.report:fingerprint",
+            "of half of the digits",
+            result(lambda digits: digits[:6]),
+        ),
     ],
 }  # fmt: skip

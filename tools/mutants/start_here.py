@@ -40,7 +40,7 @@ CHECKS: Checks = {
     "pixel-votes": [
         Mutant("dfcvae.evaluation:psnr", "5 log10 for 10 log10", result(lambda db: db / 2)),
         Mutant("dfcvae.evaluation:psnr", "the sign lost", result(lambda db: -db)),
-        Mutant("dfcvae.course.distortions:shift", "a pixel farther", one_pixel_more, again=("comparison",)),
+        Mutant("dfcvae.course.lesson_00:shift", "a pixel farther", one_pixel_more, again=("comparison",)),
     ],
     "sharpness": [
         Mutant("dfcvae.evaluation:laplacian_variance", "the root of it", result(lambda v: v.sqrt())),

@@ -403,7 +403,6 @@ NAMED = {
         "no 1/2": "half the mean squared differences",
         "size: four levels only": "with channels [",
         "the package's DFC-VAE": "a class of the package",
-        "the grader's judge": "the package's own program",
     },
     "tests": {
         "asserts nothing": "passes on the program as it was found",

@@ -8,160 +8,237 @@ They try other numbers than the hidden tests do.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
+from collections.abc import Iterable
+from typing import Any
 
 import torch
-from dfcvae_classroom.grading.ps1 import TASKS
-from dfcvae_classroom.grading.ps1_formulas import elbo_terms, normal_kl
-from torch import Tensor
+from torch import Tensor, nn
+from torch.distributions import Normal
 
-from dfcvae.course.checks.ps1_decoder import decoder
-from dfcvae.course.checks.ps1_draws import clouds, draw_z, kl_from_draws
-from dfcvae.course.checks.ps1_training import train_vae
-from dfcvae.course.checks.trial import Mistake, Tried, expect_gradients, expect_shape, recognise, tell
+from dfcvae.course.checks import trial
+from dfcvae.course.checks.networks import WatchedVAE
+from dfcvae.course.checks.trial import Task, Tried, expect_shape, given, recognise, same, seeded, self_check
 
-__all__ = ["draw_z", "kl_normal", "kl_from_draws", "elbo", "decoder", "train_vae"]
+STEPS, NO_NOISE, DECODER = 6, -30.0, "from_z.weight"
 
 
-def kl_normal(answer: Callable) -> None:
+@self_check
+def draw_z(task: Task, answer: Tried) -> None:
+    """Try ``draw_z(mu, log_var, draws, generator)``."""
+    (mu, log_var, draws), generator = (task[name] for name in ("mu", "log_var", "draws")), seeded(0)
+    state = torch.get_rng_state()
+    z = answer(mu, log_var, draws, generator)
+    expect_shape(z, (draws, *mu.shape), "(draws, pictures, latents)")
+    task.refuse((z.std(dim=0) < 1e-4).all(), "every draw the same")
+    task.refuse(not torch.equal(z[:1], answer(mu, log_var, draws, seeded(0))[:1]), "generator unused")
+    task.refuse(not torch.equal(state, torch.get_rng_state()), "PyTorch's state used")
+    task.refuse(torch.equal(z[:1], answer(mu, log_var, draws, generator)[:1]), "seeded anew")
+    task.refuse((z >= mu).all(), "uniform from 0")
+    mean, spread = z.detach().mean(dim=0), z.detach().std(dim=0)
+    task.refuse(mean.abs().max() < 0.1, "no mu")
+    task.refuse((mean - mu).abs().max() > 0.1, "another mean")
+    recognise(spread, task["spread"], 0.04)
+    epsilon = (z.detach() - mean) / spread
+    task.refuse((epsilon**4).mean() < 2.5, "uniform")
+    one, picture, latent = epsilon[:, 0, 0], epsilon[:, 1, 0], epsilon[:, 0, 1]
+    for what, pair in {
+        "shared by pictures": (one, picture),
+        "shared by latents": (one, latent),
+        "shared by neighbours": (one[:-1], one[1:]),
+    }.items():
+        task.refuse(torch.corrcoef(torch.stack(pair))[0, 1].abs() > 0.05, what)
+    by = trial.learning(mu=mu, log_var=log_var)
+    few = answer(*by.values(), 3, seeded(0))
+    right = {"mu": torch.full_like(mu, 3), "log_var": (few.detach() - mu).sum(dim=0) / 2}
+    trial.expect_gradients(few.sum(), by, right)
+
+
+@self_check
+def kl_normal(task: Task, answer: Tried) -> None:
     """Try ``kl_normal(mu, log_var, m, s)``."""
-    tried = "standard and other priors, gradients"
-    tell("kl_normal", _kl_normal, [answer], TASKS["kl_normal"].poisoned, tried)
-
-
-def _kl_normal(answer: Tried) -> None:
-    mu, log_var = clouds(3, 5)
-    m, s = torch.tensor([0.5, -1.0, 2.0, 0.3, -0.2]), torch.tensor([0.6, 1.5, 2.2, 0.8, 1.9])
-    for prior in (torch.zeros(5), torch.ones(5)), (m, torch.ones(5)), (m, s):
-        found = answer(mu, log_var, *prior)
-        if isinstance(found, float):
-            raise Mistake("KL is a Python number: keep it a tensor, so that a gradient can come back.")
-        if isinstance(found, Tensor) and found.shape == (3,):
-            raise Mistake("KL is one number a picture: take the mean over pictures.")
+    for case in task["cases"]:
+        inputs = {name: given(recipe) for name, recipe in case["given"].items()}
+        found = answer(*inputs.values())
+        task.refuse(isinstance(found, float), "a number")
+        task.refuse(isinstance(found, Tensor) and found.shape == inputs["mu"].shape[:1], "one a picture")
         expect_shape(found, (), "one number for the batch")
-        recognise(found, normal_kl(mu, log_var, *prior).mean(), _wrong_kls(mu, log_var, *prior), " nats")
-    by = [tensor.clone().requires_grad_() for tensor in (mu, log_var, m, s)]
-    exact = torch.autograd.grad(normal_kl(*by).mean(), by)
-    names = "mu", "log_var", "m", "s"
-    expect_gradients(answer(*by), dict(zip(names, by, strict=True)), dict(zip(names, exact, strict=True)))
+        recognise(found, case)
+    by = trial.learning(**inputs)
+    trial.expect_gradients(answer(*by.values()), by, case["gradients"])
 
 
-def _wrong_kls(mu: Tensor, log_var: Tensor, m: Tensor, s: Tensor) -> dict[str, Tensor]:
-    def kl(mu=mu, log_var=log_var, m=m, s=s) -> Tensor:
-        return normal_kl(mu, log_var, m, s).mean()
+@self_check
+def kl_from_draws(task: Task, answer: Tried) -> None:
+    """Try ``kl_from_draws(mu, log_var, log_p, draws, generator)``."""
+    mu, log_var, std, m, s, draws = (task[x] for x in ("mu", "log_var", "std", "m", "s", "draws"))
+    asked = []
 
-    right, latents, var = kl(), mu.shape[1], log_var.exp()
-    square = (mu - m).square()
+    def log_p(z: Tensor) -> Tensor:
+        asked.append(z.detach())
+        return Normal(m, s).log_prob(z).sum(dim=-1)
 
-    def changed(old: Tensor, new: Tensor) -> Tensor:
-        """The KL with one term, (J,) or (N, J), in another's place."""
-        return right + (new - old).expand_as(mu).sum(dim=1).mean()
+    found = answer(mu, log_var, log_p, draws, seeded(0))
+    task.refuse(not asked, "log_p never called")
+    task.refuse(asked[0].shape == (draws, *mu.shape) and (asked[0] >= mu).all(), "uniform from 0")
+    task.refuse(not isinstance(found, tuple | list) or len(found) != 2, "no pair")
+    expect_shape(found[0], mu.shape[:1], "the KL of each picture")
+    expect_shape(found[1], mu.shape[:1], "the standard error of each picture")
+    kl, slack = found[0].detach().double(), 6 * torch.tensor(task["error"]["right"]).double()
 
-    return {
-        "KL looks averaged over latents: sum them.": right / latents,
-        "KL looks summed over pictures: take their mean.": right * len(mu),
-        "KL looks summed over pictures and averaged over latents: it is the other way round.": (
-            right * len(mu) / latents
-        ),
-        "KL has the wrong sign: it can never be negative.": -right,
-        "KL is twice too large: a factor of 1/2 is dropped.": 2 * right,
-        "KL is in bits: nats are asked, with the natural logarithm.": right / math.log(2),
-        "exp(log_var) looks used as standard deviation: it is the variance.": kl(log_var=2 * log_var),
-        "exp(log_var) looks squared: it is the variance already.": changed(
-            var / (2 * s**2), var**2 / (2 * s**2)
-        ),
-        "exp(log_var / 2) looks used as variance: it is the standard deviation.": kl(log_var=0.5 * log_var),
-        "exp(log_var / 2) looks used in the place of the variance: it is the standard deviation.": (
-            changed(var / (2 * s**2), var.sqrt() / (2 * s**2))
-        ),
-        "log_var looks used as log sigma: it is the logarithm of the variance.": changed(
-            0.5 * log_var, torch.zeros(())
-        ),
-        "the sign of log sigma is turned round.": changed(-0.5 * log_var, 0.5 * log_var),
-        "the sign of log s is turned round.": changed(s.log(), -s.log()),
-        "the distance of mu and m is not squared.": changed(square / (2 * s**2), (mu - m) / (2 * s**2)),
-        "a factor of 1/2 is dropped before the squares.": changed(
-            (var + square) / (2 * s**2), (var + square) / s**2
-        ),
-        "m looks unused.": kl(m=torch.zeros_like(m)),
-        "s looks unused.": kl(s=torch.ones_like(s)),
-        "s looks used as variance: it is a standard deviation.": kl(s=s.sqrt()),
-        "KL looks like that of the prior from q: the direction is turned round.": (
-            normal_kl(m.expand_as(mu), 2 * s.log().expand_as(mu), mu, (0.5 * log_var).exp()).mean()
-        ),
-        "a constant is missing: where q equals the prior, KL is zero.": right + 0.5 * latents,
-        "the constant is too large: where q equals the prior, KL is zero.": right - 0.5 * latents,
-        "log s is missing: a wide prior gives a thin density everywhere.": right - s.log().sum(),
-        "the distance of mu and m is not measured in units of s.": (
-            right + 0.5 * (square - square / s**2).sum(dim=1).mean()
-        ),
-    }
+    def off(numbers: list[float], more: float = 0.01) -> float:
+        """How many times as far away as six standard errors."""
+        expected = torch.tensor(numbers).double()
+        return ((kl - expected).abs() / (slack + more * expected.abs())).max().item()
+
+    if off(task["kl"]["right"], 0.0) >= 1:
+        nearest = min(task["kl"]["mistakes"], key=lambda name: off(task["kl"]["mistakes"][name]))
+        if off(task["kl"]["mistakes"][nearest]) < 1.5:
+            raise trial.Mistake(nearest)
+        task.refuse((kl - kl[0]).abs().max() < 1e-6, "mean over pictures")
+        recognise(kl, {"right": task["kl"]["right"]})
+    recognise(found[1], task["error"], 0.08)
+    few = [answer(mu, log_var, log_p, 20, seeded(0))[0] for _ in range(2)]
+    task.refuse(not torch.equal(*few), "another estimate")
+    q = Normal(mu[0], std[0])
+    nothing = answer(mu[:1], log_var[:1], lambda z: q.log_prob(z).sum(dim=-1), 20, seeded(0))[0]
+    task.refuse(nothing.abs().max() > 1e-3, "other draws for p")
+    by = trial.learning(mu=mu, log_var=log_var)
+    total = answer(*by.values(), log_p, draws, seeded(0))[0].sum()
+    trial.expect_gradients(total, by, task["gradients"], 0.1)
 
 
-def elbo(answer: Callable) -> None:
+@self_check
+def elbo(task: Task, answer: Tried) -> None:
     """Try ``elbo(x, x_hat, mu, log_var, sigma)``."""
-    tell("elbo", _elbo, [answer], TASKS["elbo"].poisoned, "pictures of two sizes, gradients")
+    for case in task["cases"]:
+        inputs = {name: given(recipe) for name, recipe in case["given"].items()}
+        found = answer(*inputs.values())
+        task.refuse(isinstance(found, Tensor) and found.ndim == 0, "one for the batch")
+        expect_shape(found, inputs["x"].shape[:1], "one number a picture")
+        recognise(found, case)
+    by = trial.learning(**{name: inputs[name] for name in case["gradients"]})
+    trial.expect_gradients(answer(*(inputs | by).values()).sum(), by, case["gradients"])
 
 
-def _elbo(answer: Tried) -> None:
-    mu, log_var = clouds(2, 5)
-    # in the small picture the KL weighs, in the large one the pixels do
-    for shape, sigma in ((2, 1, 2, 3), 0.7), ((2, 3, 8, 8), 0.25):
-        x, x_hat = torch.rand(2, *shape, generator=torch.Generator().manual_seed(2))
-        found = answer(x, x_hat, mu, log_var, sigma)
-        if isinstance(found, Tensor) and found.ndim == 0:
-            raise Mistake("the ELBO is one number for the batch: keep one a picture.")
-        expect_shape(found, (2,), "one number a picture")
-        right = -sum(elbo_terms(x, x_hat, mu, log_var, sigma))
-        recognise(found, right, _wrong_elbos(x, x_hat, mu, log_var, sigma), " nats")
-    by = {name: value.clone().requires_grad_() for name, value in
-          {"x_hat": x_hat, "mu": mu, "log_var": log_var}.items()}  # fmt: skip
-    right = {"x_hat": (x - x_hat) / sigma**2, "mu": -mu, "log_var": 0.5 * (1 - log_var.exp())}
-    expect_gradients(answer(x, *by.values(), sigma).sum(), by, right)
+@self_check
+def decoder(task: Task, up_block: Tried, make_decoder: Tried) -> None:
+    """Try ``up_block(c_in, c_out)`` and ``make_decoder(latent_dim, channels, image_size)``."""
+    block, h = up_block(2, 3), task["h"]
+    task.refuse(not isinstance(block, nn.Module), "no module", function="up_block", kind=type(block).__name__)
+    shapes = sorted(tuple(parameter.shape) for parameter in block.parameters())
+    task.refuse(shapes != [(3,), (3, 2, 3, 3)], "parameters", shapes=shapes)
+    with torch.no_grad():
+        for parameter in block.parameters():
+            parameter.copy_(task["weight" if parameter.ndim == 4 else "bias"])
+    out = Tried(block)(h)
+    expect_shape(out, (len(h), 3, 2 * h.shape[2], 2 * h.shape[3]), "twice as high and twice as wide")
+    recognise(out, task["block"])
+
+    (latent_dim, channels, size), z = task["sizes"], task["z"]
+    network = make_decoder(latent_dim, tuple(channels), size)
+    kind = type(network).__name__
+    task.refuse(not isinstance(network, nn.Module), "no module", function="make_decoder", kind=kind)
+    x_hat = Tried(network.train())(z)
+    expect_shape(x_hat, (len(z), 3, size, size), "pictures with three colours")
+    low, high = x_hat.min().item(), x_hat.max().item()
+    task.refuse(low < 0 or high > 1, "out of range", low=low, high=high)
+    task.refuse((x_hat[0] - x_hat[1]).abs().max() < 1e-4, "z unused")
+    layers = {kind: _by_width(network, kind) for kind in (nn.Linear, nn.Conv2d, nn.BatchNorm2d)}
+    found = [tuple(convolution.weight.shape[:2]) for convolution in layers[nn.Conv2d]]
+    expected = [*zip([*channels[1:], 3], channels, strict=True)]
+    task.refuse(found != expected, "levels", found=found, expected=expected)
+    norms = len(layers[nn.BatchNorm2d])
+    task.refuse(norms == len(channels), "norm at the end")
+    task.refuse(norms != len(channels) - 1, "norms", norms=norms, expected=len(channels) - 1)
+    for i, layer in enumerate(sum(layers.values(), [])):
+        trial.filled(layer, i)
+    recognise(network(z), task["whole"])
+    last = layers[nn.Conv2d][-1].bias
+    with torch.no_grad():
+        dark = network(z + 0 * last.fill_(-6.0).sum())  # that layer alone sets how dark a picture may be
+    task.refuse(dark.min() <= 0, "cut off")
+    task.refuse(dark.mean() > 0.05, "never dark")
+    network(z).square().sum().backward()
+    task.refuse(any(p.grad is None for p in network.parameters()), "unused layers")
 
 
-def _wrong_elbos(x: Tensor, x_hat: Tensor, mu: Tensor, log_var: Tensor, sigma: float) -> dict[str, Tensor]:
-    def terms(sigma: float) -> tuple[Tensor, ...]:
-        return elbo_terms(x, x_hat, mu, log_var, sigma)
+def _by_width(network: nn.Module, kind: type) -> list[Any]:
+    """Its layers of a kind from wide to narrow, in whatever order they are registered."""
+    layers = [module for module in network.modules() if isinstance(module, kind)]
+    return sorted(layers, key=lambda layer: -layer.weight.shape[:2].numel())
 
-    error, constant, kl = terms(sigma)
-    numbers, latents, var = x[0].numel(), mu.shape[1], log_var.exp()
-    pi, log_sigma = (0.5 * numbers * math.log(part) for part in (2 * math.pi, sigma**2))
-    return {
-        "pixels look averaged and the KL summed: sum both.": -(error + constant) / numbers - kl,
-        "squared errors look averaged over pixels: sum them.": -error / numbers - constant - kl,
-        "KL looks averaged over latents: sum it.": -error - constant - kl / latents,
-        "pixels and latents both look averaged: sum them.": -(error + constant) / numbers - kl / latents,
-        "KL is twice too large: a factor of 1/2 is dropped.": -error - constant - 2 * kl,
-        "KL is added: it must be paid.": -error - constant + kl,
-        "this is minus the ELBO, a loss.": error + constant + kl,
-        "this looks like bits: nats are asked.": -(error + constant + kl) / math.log(2),
-        "the constant with log(2 pi sigma^2) is missing.": -error - kl,
-        "the constant is that of one number: every number of the picture has one.": -error
-        - constant / numbers
-        - kl,
-        "the constant is there without 2 pi.": -error - log_sigma - kl,
-        "the constant is there without sigma^2.": -error - pi - kl,
-        "the constant is twice too large: a factor of 1/2 is dropped.": -error - 2 * constant - kl,
-        "the sign of the constant is turned round.": -error + constant - kl,
-        "KL looks left out.": -error - constant,
-        "KL looks averaged over the batch: keep one a picture.": -error - constant - kl.mean(),
-        "KL looks summed over the batch: keep one a picture.": -error - constant - kl.sum(),
-        "the pixels of all pictures are summed together: keep one number a picture.": (
-            -(error + constant).sum() - kl
-        ),
-        "a constant is missing in the KL: where the cloud is the prior, it is zero.": (
-            -error - constant - kl - 0.5 * latents
-        ),
-        "exp(log_var) looks used as standard deviation in the KL: it is the variance.": (
-            -error - constant - elbo_terms(x, x_hat, mu, 2 * log_var, sigma)[2]
-        ),
-        "exp(log_var) looks squared in the KL: it is the variance already.": (
-            -error - constant - kl - 0.5 * (var**2 - var).sum(dim=1)
-        ),
-        "the squared error is twice too large: a factor of 1/2 is dropped.": -2 * error - constant - kl,
-        "sigma^2 looks used as standard deviation.": -sum(terms(sigma**2)),
-        "sigma looks used as variance: it is a standard deviation.": -sum(terms(sigma**0.5)),
-        "sigma looks unused.": -sum(terms(1.0)),
+
+@self_check
+def train_vae(task: Task, answer: Tried) -> None:
+    """Try ``train_vae(model, pictures, steps, batch_size, alpha, beta, learning_rate, generator)``."""
+    pictures, settings = task["pictures"], task["settings"]
+    batch, alpha, beta, _ = settings
+
+    def run(
+        pictures: Tensor, shift: float, steps: int = STEPS, elsewhere: int = 0
+    ) -> tuple[WatchedVAE, list]:
+        model = WatchedVAE(shift)
+        torch.manual_seed(elsewhere)
+        return model, answer(model, pictures, steps, *settings, seeded(0))
+
+    model, history = run(pictures, -1.5)
+    seen = model.seen
+    task.refuse(len(seen) != STEPS or any("z" not in line for line in seen), "calls", calls=len(seen))
+    task.refuse(not all(line["training"] for line in model.seen), "eval mode")
+    task.refuse(not isinstance(history, list) or len(history) != STEPS, "no history")
+    for name in "loss", "kl", "reconstruction":
+        task.refuse(not all(isinstance(h.get(name), float) for h in history), "no floats", name=name)
+    sizes = {len(line["x"]) for line in seen}
+    task.refuse(sizes != {batch}, "batch size", sizes=sorted(sizes), batch=batch)
+    task.refuse(torch.equal(seen[0]["x"], seen[1]["x"]), "same batch")
+    _noise(task, *(torch.stack([line[name] for line in seen]) for name in ("mu", "log_var", "z")))
+    again = run(pictures, -1.5, elsewhere=1)[0]
+    task.refuse(not torch.equal(seen[0]["z"], again.seen[0]["z"]), "generator unused")
+
+    # The same picture throughout and hardly any noise: whatever is drawn, the numbers are known.
+    same_picture = pictures[:1].expand_as(pictures)
+    for name, case in task["terms"].items():
+        recognise(run(same_picture, case["shift"], 1)[1][0][name], case)
+    model = run(same_picture, NO_NOISE)[0]
+    moved = _moved(model, task["updates"])
+    still = {name for name in ("to_mu.weight", "from_z.weight") if not moved[name].any()}
+    task.refuse(len(still) == 2, "no weight moves")
+    task.refuse("to_mu.weight" in still, "encoder stays")
+    task.refuse("from_z.weight" in still, "decoder stays")
+    line = seen[0]
+    task.refuse("by z" not in line or "by log_var" not in line, "no gradient through z")
+    by_mu = line["by z"] + alpha * line["mu"] / batch
+    by_log_var = 0.5 * (line["by z"] * (line["z"] - line["mu"]) + alpha * (line["log_var"].exp() - 1) / batch)
+    for name, right in {"by mu": by_mu, "by log_var": by_log_var}.items():
+        task.refuse(not same(line[name], right, 0.01), "no gradient through z")
+    if any(not same(moved[name], right[str(STEPS)], 0.05) for name, right in task["updates"].items()):
+        first, right = _moved(run(same_picture, NO_NOISE, 1)[0], task["updates"]), task["updates"]
+        task.refuse(all(same(first[name], right[name]["1"], 0.01) for name in right), "later steps")
+        far, right_far = (trial.digest(moved).norm() for moved in (first[DECODER], right[DECODER]["1"]))
+        task.refuse(True, "first step", ratio=(far / right_far).item())
+
+
+def _moved(model: WatchedVAE, names: Iterable[str]) -> dict[str, Tensor]:
+    """By how much a training has moved weights."""
+    start = WatchedVAE(0.0)
+    return {name: model.get_parameter(name).detach() - start.get_parameter(name).detach() for name in names}
+
+
+def _noise(task: Task, mu: Tensor, log_var: Tensor, z: Tensor) -> None:
+    """Of all steps together, each (steps, batch, J): is z drawn from N(mu, exp(log_var))?"""
+    std = (0.5 * log_var).exp()
+    epsilon = (z - mu) / std
+    task.refuse(epsilon.abs().max() < 1e-3, "no noise")
+    task.refuse((epsilon >= 0).all(), "uniform from 0")
+    task.refuse((epsilon.std(dim=1) < 1e-3).all(), "shared by pictures")
+    spreads = {
+        "variance": log_var.exp(),
+        "sign": 1 / std,
+        "log_var": log_var.abs() + 1e-3,
+        "one": torch.ones_like(std),
     }
+    nats = {name: Normal(mu, spread).log_prob(z).sum().item() for name, spread in spreads.items()}
+    nats["prior"] = Normal(0.0, 1.0).log_prob(z).sum().item()
+    likeliest = max(nats, key=lambda name: nats[name])
+    task.refuse(nats[likeliest] > Normal(mu, std).log_prob(z).sum() + 10, likeliest)
+    task.refuse(not 0.85 < epsilon.std() < 1.15 or epsilon.abs().max() < 2, "another spread")

@@ -8,171 +8,232 @@ They try other numbers than the hidden tests do.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
-from dfcvae_classroom.grading.ps2 import TASKS, normalised, seen
-from dfcvae_classroom.grading.ps2_networks import named_vgg
 from torch import Tensor, nn
 
-from dfcvae.course.checks.ps2_capturing import capture, features
-from dfcvae.course.checks.ps2_losses import dfc_loss, disagree, restore
-from dfcvae.course.checks.trial import Mistake, Tried, describe, expect_shape, recognise, tell
+from dfcvae import faces
+from dfcvae.course.checks import trial
+from dfcvae.course.checks.networks import Branched, ThreeLayers, Trap
+from dfcvae.course.checks.trial import (
+    Task,
+    Tried,
+    describe,
+    expect_shape,
+    given,
+    recognise,
+    same,
+    self_check,
+)
+from dfcvae.vgg import VGGFeatures
 
-__all__ = ["normalise", "name_layers", "features", "capture", "sees", "dfc_loss", "restore", "disagree"]
 
-
-# ---------------------------------------------------------------- normalise
-
-
-def normalise(answer: Callable) -> None:
+@self_check
+def normalise(task: Task, answer: Tried) -> None:
     """Try ``normalise(x, card)``."""
-    tried = "both orders of colours, two scales, a batch, gradient"
-    tell("normalise", _normalise, [answer], TASKS["normalise"].poisoned, tried)
+    x = task["x"]
+    for case in task["cases"]:
+        copy, card = x.clone(), {k: tuple(v) if isinstance(v, list) else v for k, v in case["card"].items()}
+        found = answer(copy, card)
+        expect_shape(found, x.shape, "as x")
+        task.refuse(not torch.equal(copy, x), "x changed")
+        recognise(found, case)
+    task.refuse(not answer(x.clone().requires_grad_(), card).requires_grad, "no gradient")
 
 
-def _normalise(answer: Tried) -> None:
-    x = torch.rand(3, 3, 4, 6, generator=torch.Generator().manual_seed(11))
-    small = {"order": "RGB", "white": 1.0, "mean": (0.45, 0.55, 0.35), "std": (0.2, 0.3, 0.25)}
-    wide = {"order": "RGB", "white": 255.0, "mean": (110.0, 120.0, 100.0), "std": (50.0, 60.0, 70.0)}
-    for card in (small, small | {"order": "BGR"}, wide, wide | {"order": "BGR"}):
-        given = x.clone()
-        found = answer(given, card)
-        expect_shape(found, tuple(x.shape), "as x")
-        if not torch.equal(given, x):
-            raise Mistake("x itself is changed: a caller's picture must stay as it was.")
-        recognise(found, normalised(x, card), _wrong_scales(x, card))
-    given = x.clone().requires_grad_(True)
-    if not answer(given, wide).requires_grad:
-        raise Mistake("no gradient comes back to x: was something detached?")
-
-
-def _wrong_scales(x: Tensor, card: dict[str, Any]) -> dict[str, Tensor]:
-    right = normalised(x, card)
-    mean, std = (torch.tensor(card[key]).view(3, 1, 1) for key in ("mean", "std"))
-    first, scaled = x.double().clone(), x * card["white"]
-    first[0] = right[0]
-    turned = scaled if card["order"] == "RGB" else scaled.flip(1)
-    rgb = card | {"order": "RGB"}
-    other = card | {"order": "BGR" if card["order"] == "RGB" else "RGB"}
-    return {
-        "x comes back as it was.": x,
-        "only the first image of the batch is normalised.": first,
-        "it looks normalised twice.": (right - mean) / std,
-        "this is x on [-1, 1]: take the mean and the standard deviation of the card.": 2 * x - 1,
-        "the colours are in the wrong order: what does the card say, and which colour is channel 0 of x?": (
-            normalised(x, other)
-        ),
-        "each colour has its own numbers, but the channels come out in the wrong order.": right.flip(1),
-        "the picture is not on the card's scale: look at `white`.": (turned / card["white"] - mean) / std,
-        "x is scaled too late: the mean is on the scale of `white`.": (
-            (turned / card["white"] - mean) / std * card["white"]
-        ),
-        "the standard deviation is left out.": turned - mean,
-        "multiplied by the standard deviation: divide.": (turned - mean) * std,
-        "divided by the square of the standard deviation.": (turned - mean) / std**2,
-        "the picture is put on a scale of 255, whatever the card says: look at `white`.": (
-            (turned / card["white"] * 255 - mean) / std
-        ),
-        "the rows are turned round, not the colours: which axis of x holds them?": normalised(x.flip(2), rgb),
-        "the columns are turned round, not the colours: which axis of x holds them?": (
-            normalised(x.flip(3), rgb)
-        ),
-        "the pictures are turned round, not the colours: which axis of x holds them?": (
-            normalised(x.flip(0), rgb)
-        ),
-        "the mean is added: subtract it.": (turned + mean) / std,
-        "the mean is left out.": turned / std,
-        "these are the pictures' own mean and deviation: take the card's.": (
-            (x - x.mean((0, 2, 3), keepdim=True)) / x.std((0, 2, 3), keepdim=True)
-        ),
-    }
-
-
-# ---------------------------------------------------------------- name_layers
-
-
-def name_layers(answer: Callable) -> None:
+@self_check
+def name_layers(task: Task, answer: Tried) -> None:
     """Try ``name_layers(trunk)``."""
-    tried = "blocks of other sizes than VGG-19's, batch norm, both kinds of pools"
-    tell("name_layers", _name_layers, [answer], TASKS["name_layers"].poisoned, tried)
-
-
-def _name_layers(answer: Tried) -> None:
-    shapes = (((2, 2, 4), {}), ((1, 3), {}), ((2, 1), {"norm": True}), ((2, 1), {"pool": nn.AvgPool2d}))
-    trials = [named_vgg(counts, **settings) for counts, settings in shapes]
-    whole, of_whole = trials[0]
-    cut = of_whole.index("conv2_2") + 1
-    for network, names in (*trials, (whole[:cut], of_whole[:cut])):
+    for case in task["cases"]:
+        network, names = trial.network(case["layers"]), case["names"]
         found = answer(network)
-        if not isinstance(found, list | tuple):
-            raise Mistake(f"gives {describe(found)}: expected a list of names.")
-        if len(found) != len(names):
-            where = " in a network that ends within a block" if len(names) == cut else ""
-            raise Mistake(
-                f"{len(found)} names for {len(names)} layers{where}: every layer has one, batch norm too."
-            )
-        wrong = [(i, *pair) for i, pair in enumerate(zip(found, names, strict=True)) if pair[0] != pair[1]]
-        if wrong:
-            _name_the_first(network, *wrong[0])
+        task.refuse(not isinstance(found, list | tuple), "no list", found=describe(found))
+        where = "" if names[-1].startswith("pool") else " in a network that ends within a block"
+        task.refuse(len(found) != len(names), "number", found=len(found), right=len(names), where=where)
+        kinds = ["picture", *(type(layer).__name__ for layer in network)]
+        for i, (one, right) in enumerate(zip(found, names, strict=True)):
+            before, kind = kinds[i : i + 2]
+            place = "behind a pool" if "Pool" in before else "pool" if "Pool" in kind else "in a block"
+            said = {"i": i, "kind": kind, "before": before, "found": one}
+            task.refuse(one != right, place if i else "first", **said)
 
 
-def _name_the_first(network: nn.Sequential, i: int, found: Any, expected: str) -> None:
-    kind, before = type(network[i]).__name__, type(network[i - 1]).__name__ if i else "picture"
-    place = f"layer {i}, {kind} behind {before},"
-    if i == 0:
-        hint = "blocks and places in a block count from 1"
-    elif "Pool" in before:
-        hint = "behind a pool a new block begins, and the places count from 1 again"
-    elif "Pool" in kind:
-        hint = "a pool ends its own block, has no place in it, and may be of another kind than a max pool"
-    else:
-        hint = "the place in a block counts convolutions; what follows one has its number"
-    raise Mistake(f"{place} is called {found!r} and should not be: {hint}.")
-
-
-# ---------------------------------------------------------------- sees
-
-
-def sees(answer: Callable) -> None:
+@self_check
+def sees(task: Task, answer: Tried) -> None:
     """Try ``sees(layers, place)``."""
-    tried = "kernels, strides, padding, dilation, pools, several places"
-    tell("sees", _sees, [answer], TASKS["sees"].poisoned, tried)
+    for hint, case in task["cases"].items():
+        for place, right in zip((0, 5), case["right"], strict=True):
+            found = answer(trial.network(case["layers"]), place)
+            pair = isinstance(found, tuple | list) and len(found) == 2
+            task.refuse(not pair, "no pair", found=describe(found))
+            task.refuse(list(found) == [right[0], right[1] + 1], "one too far")
+            where = " at place 5, though not at place 0" if place else ""
+            task.refuse(list(found) != right, "places", found=tuple(found), where=where, hint=hint)
 
 
-def _sees(answer: Tried) -> None:
-    def conv(kernel: int, **settings: int) -> nn.Conv2d:
-        return nn.Conv2d(1, 1, kernel, **settings)
+def _expect_names(task: Task, found: Any, names: list[str]) -> None:
+    keys = list(found) if isinstance(found, dict) else describe(found)
+    task.refuse(not isinstance(found, dict) or set(found) != set(names), "names", found=keys, names=names)
 
-    trials = {  # in this order: what each needs beyond the ones before
-        "one kernel of 3 without padding: it begins at its own place, and sees 3 pixels.": [conv(3)],
-        "two kernels, 3 and 5: the second one widens, too.": [conv(3), nn.ReLU(), conv(5)],
-        "a stride: neighbouring features look several pixels apart.": [conv(3, stride=2)],
-        "a layer behind a stride: its steps are longer, and what came before it is not.": (
-            [conv(3, stride=2), conv(3)]
-        ),
-        "pools: they have a kernel and a stride as well.": [conv(3), nn.MaxPool2d(2), conv(3)],
-        "padding: it moves where a feature looks.": [conv(3, padding=1)],
-        "padding that is not half of the kernel.": [conv(3, padding=2), conv(2, padding=0)],
-        "padding behind a stride: it is counted in that layer's steps.": [
-            nn.MaxPool2d(3),
-            conv(3, padding=1),
-        ],
-        "dilation: a kernel's pixels need not be neighbours.": [conv(3, dilation=3)],
-        "layers in another order: is the place followed from the last layer to the first?": (
-            [conv(4, stride=3), nn.MaxPool2d(2), conv(3, padding=1)]
-        ),
-    }
-    for hint, layers in trials.items():
-        for place in (0, 5):
-            found, right = answer(nn.Sequential(*layers), place), seen(layers, place)
-            if not isinstance(found, tuple | list) or len(found) != 2:
-                raise Mistake(f"gives {describe(found)}: expected (first, last), two whole numbers.")
-            if tuple(found) == (right[0], right[1] + 1):
-                raise Mistake(
-                    "last is one too far: it is the last pixel that is seen, not the one behind it."
-                )
-            if tuple(found) != right:
-                where = " at place 5, though not at place 0" if place else ""
-                raise Mistake(f"gives {tuple(found)}{where}. What is tried: {hint}")
+
+@self_check
+def features(task: Task, answer: Tried) -> None:
+    """Try ``features(trunk, names, x, wanted)``."""
+    x, names, wanted, right, shapes = (task[k] for k in ("x", "names", "wanted", "right", "shapes"))
+    network = trial.filled(trial.network(task["layers"]), 20)
+    found = answer(network, names, x.clone(), wanted)
+    _expect_names(task, found, wanted)
+    task.refuse(same(found[wanted[0]], right[wanted[1]]), "exchanged")
+    for name in wanted:
+        expect_shape(found[name], shapes[name], f"{name}'s")
+        at = names.index(name)
+        for other in names[max(0, at - 2) : at + 3]:
+            neighbour = other != name and shapes[other] == shapes[name] and same(found[name], right[other])
+            task.refuse(neighbour, "another layer", name=name, other=other)
+        recognise(found[name], {"right": right[name]})
+        learning = answer(network, names, x.clone().requires_grad_(), wanted)[name]
+        task.refuse(not learning.requires_grad, "no gradient")
+    task.refuse(list(found) != wanted, "order", found=list(found), wanted=wanted)
+
+    relus = [layer for layer in network if isinstance(layer, nn.ReLU)]
+    for relu in relus:
+        relu.inplace = True
+    found = answer(network, names, x.clone(), ["conv1_1", "relu1_2"])["conv1_1"]
+    task.refuse(not all(relu.inplace for relu in relus), "network changed")
+    task.refuse(found.min() >= 0, "overwritten")
+    trap = Trap()
+    answer(nn.Sequential(*network[:2], trap), [*names[:2], "conv1_2"], x.clone(), ["relu1_1"])
+    task.refuse(trap.calls, "too deep")
+    try:
+        answer.answer(network, names, x.clone(), ["relu1_1", "relu7_7"])
+    except Exception as error:
+        if isinstance(error, ValueError) and "relu7_7" in str(error):
+            return
+    task.refuse(True, "unknown layer")
+
+
+@self_check
+def capture(task: Task, answer: Tried) -> None:
+    """Try ``capture(network, x, names)``."""
+    x, names, right, network = task["x"], task["names"], task["right"], Branched(inplace=False)
+
+    def hooks(network: nn.Module) -> bool:
+        return any(part._forward_hooks for part in network.modules())
+
+    before, theirs = network(x), network.left.register_forward_hook(lambda *_: None)  # somebody else's
+    found = answer(network, x.clone(), names)
+    _expect_names(task, found, names)
+    for name in names:
+        came_in = [*x.shape] if name == "stem" else task["shapes"]["stem"]
+        task.refuse([*getattr(found[name], "shape", ())] == came_in, "input kept", name=name)
+        expect_shape(found[name], task["shapes"][name], f"{name}'s")
+        task.refuse(name != "stem" and not same(found[name], right[name]), "flow changed", name=name)
+        recognise(found[name], {"right": right[name]})
+        task.refuse(not found[name].requires_grad, "no gradient", name=name)
+    task.refuse(theirs.id not in network.left._forward_hooks, "their hook gone")
+    theirs.remove()
+    task.refuse(hooks(network), "hooks stay")
+    task.refuse(not all(part.training for part in network.modules()), "left in eval")
+    answer(network.eval(), x.clone(), names)
+    task.refuse(any(part.training for part in network.modules()), "left in training")
+    task.refuse(not torch.equal(network.train()(x), before), "network changed")
+
+    kept = answer(Branched(inplace=True), x.clone(), ["stem.0"])["stem.0"]
+    task.refuse(kept.min() >= 0, "overwritten")
+    recognise(kept, {"right": right["stem.0"]})
+    network.head = Trap(raises=True)
+    try:
+        answer.answer(network, x.clone(), ["left"])
+    except ArithmeticError:
+        task.refuse(hooks(network), "hooks stay after an error")
+        return
+    task.refuse(True, "error swallowed")
+
+
+@self_check
+def dfc_loss(task: Task, answer: Tried) -> None:
+    """Try ``dfc_loss(x_hat, x, kl, network, alpha, beta, weights, scales)``."""
+    x_hat, x, network = task["x_hat"], task["x"], ThreeLayers()
+    for case in task["cases"]:
+        kl, rest = given(case["kl"]), [case[name] for name in ("alpha", "beta", "weights", "scales")]
+        found = answer(x_hat, x, kl, network, *rest)
+        task.refuse(isinstance(found, float), "a number")
+        task.refuse(isinstance(found, Tensor) and found.shape == (len(x),), "one an image")
+        expect_shape(found, (), "one number")
+        recognise(found, case)
+    image, target, kl = trial.learning(x_hat=x_hat, x=x, kl=kl).values()
+    total = answer(image, target, kl, network, *rest)
+    task.refuse(not total.requires_grad, "no gradient")
+    total.backward()
+    task.refuse(image.grad is None, "no gradient to x_hat")
+    task.refuse(kl.grad is None, "no gradient to the KL")
+    task.refuse(target.grad is not None, "gradient to the target")
+    recognise(image.grad, {"right": task["gradient"]})
+
+
+@self_check
+def restore(task: Task, answer: Tried) -> None:
+    """Try ``restore(network, target, known, mask, steps)``."""
+    network = trial.filled(nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU()), 23)
+    x, mask, steps = task["x"], torch.ones(1, 1, 12, 14), 80
+    mask[..., 4:9, 3:8] = 0
+    known, target = torch.where(mask.bool(), x, 0.5), network(x).detach()
+    before, copies = (
+        [p.detach().clone() for p in network.parameters()],
+        [t.clone() for t in (target, known, mask)],
+    )
+    y = answer(network, *copies, steps)
+    expect_shape(y, x.shape, "a picture as `known`")
+    changed = any(not torch.equal(a, b) for a, b in zip(network.parameters(), before, strict=True))
+    task.refuse(changed, "weights changed")
+    task.refuse(not all(p.requires_grad for p in network.parameters()), "frozen")
+    task.refuse(any(p.grad is not None for p in network.parameters()), "gradients left")
+    for name, copy, tensor in zip(("target", "known", "mask"), copies, (target, known, mask), strict=True):
+        task.refuse(not torch.equal(copy, tensor), "argument changed", name=name)
+    task.refuse(y.requires_grad, "graph left")
+    if ((y - x) * mask).abs().max() > 1e-5:
+        task.refuse(((y - known) * (1 - mask)).abs().max() < 1e-6, "mask turned round")
+        task.refuse(True, "known pixels changed")
+    task.refuse(torch.equal(y, known), "hole as it was")
+    with torch.no_grad():
+        after, first = ((network(z) - target).square().mean().item() for z in (y, known))
+    task.refuse(after > first, "uphill")
+    task.refuse(after > 0.1 * first, "too little", left=after / first)
+    beyond = network(torch.where(mask.bool(), x, 6 * x - 2.5)).detach()
+    y = answer(network, beyond, known.clone(), mask.clone(), steps)
+    task.refuse(y.min() < 0 or y.max() > 1, "out of range")
+
+
+@self_check
+def disagree(task: Task, answer: Tried) -> None:
+    """Try ``disagree(x, distance)``."""
+    for layer, size, seed in task["cases"]:
+        x = faces.draw(faces.sample_factors(1, seed=seed), size=size).float() / 255
+        network = VGGFeatures("vgg19", [layer], "mini")
+
+        def distance(y: Tensor, x: Tensor, network: nn.Module = network, layer: str = layer) -> Tensor:
+            return (network(y)[layer] - network(x)[layer]).square().mean()
+
+        copy = x.clone()
+        found = answer(copy, distance)
+        task.refuse(not isinstance(found, tuple | list) or len(found) != 2, "no pair", found=describe(found))
+        for y in found:
+            expect_shape(y, x.shape, "two pictures of the size of x")
+        task.refuse(not torch.equal(copy, x), "x changed")
+        near, far = (y.detach() for y in found)
+        if min((y - x).square().mean() for y in (near, far)) >= 0.01:  # far from x: are they stored ones?
+            again = answer(x.flip(-1), distance)
+            task.refuse(torch.equal(near, again[0]) and torch.equal(far, again[1]), "stored pictures")
+        out = min(near.min(), far.min()) < 0 or max(near.max(), far.max()) > 1
+        task.refuse(out, "out of range")
+        with torch.no_grad():
+            pixels = [(y - x).square().mean().item() for y in (near, far)]
+            features = [distance(y, x).item() for y in (near, far)]
+        task.refuse(min(pixels) < 1e-4, "too faint")
+        ratios = pixels[1] / pixels[0], features[0] / max(features[1], 1e-12)
+        said = {"pixels": ratios[0], "features": ratios[1], "layer": layer}
+        task.refuse(max(ratios) < 1, "swapped")
+        task.refuse(max(ratios) < 2, "neither ruler", **said)
+        task.refuse(ratios[0] < 2, "first not nearer", **said)
+        task.refuse(ratios[1] < 2, "second not nearer", **said)

@@ -8,157 +8,186 @@ They try other numbers than the hidden tests do.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
-from dfcvae_classroom.grading.ps3 import TASKS
 from torch import Tensor
 
-from dfcvae.course.checks.ps3_numbers import choose_then_measure, evidence, numbers, recognise_number
-from dfcvae.course.checks.ps3_vectors import counterfactual_gains, matched_vector
-from dfcvae.course.checks.trial import Mistake, Tried, describe, tell
-from dfcvae.course.lesson_05 import CHANGES
-
-__all__ = [
-    "choose_then_measure",
-    "claim",
-    "compare_seeds",
-    "counterfactual_gains",
-    "evidence",
-    "matched_vector",
-    "split_by_person",
-]
-VERDICTS = ("nearer", "farther", "undecided")
+from dfcvae.course.checks.networks import PaleCopy
+from dfcvae.course.checks.trial import (
+    Mistake,
+    Task,
+    Tried,
+    describe,
+    expect_shape,
+    given,
+    recognise,
+    same,
+    self_check,
+)
 
 
-def split_by_person(answer: Callable) -> None:
+def _numbers(found: Any, names: list[str]) -> list[float]:
+    """So many numbers; the Mistake says what came instead."""
+    if isinstance(found, Tensor) and found.dim() == 1:
+        found = found.tolist()
+    if not isinstance(found, tuple | list) or len(found) != len(names):
+        raise Mistake(f"gives {describe(found)}: expected {len(names)} numbers, ({', '.join(names)}).")
+    try:
+        return [float(value) for value in found]
+    except (TypeError, ValueError, RuntimeError):
+        kinds = ", ".join(map(describe, found))
+        raise Mistake(f"gives ({kinds}): expected a number each for {', '.join(names)}.") from None
+
+
+def _interval(task: Task, low: float, high: float) -> None:
+    """Raise the Mistake where low and high are not the ends of the stored interval."""
+    case, half = task["interval"], (high - low) / 2
+    task.refuse(low > high, "low above high")
+    task.refuse(half < 1e-9, "empty interval")
+    if not same(half, case["right"], case["slack"]):
+        recognise(half, case, 0.06)
+    task.refuse(abs((low + high) / 2 - case["centre"]) > 0.15 * case["right"][0], "off centre")
+
+
+@self_check
+def matched_vector(task: Task, answer: Tried) -> None:
+    """Try ``matched_vector(mu, has, company)``."""
+    for name, case in task["cases"].items():
+        mu, has, company = (given(recipe) for recipe in case["given"])
+        found = answer(mu, has, company)
+        if name == "a group with one side":
+            task.refuse(not found.isfinite().all(), "NaN")
+        expect_shape(found, (mu.shape[1],), "one vector, (latent_dim,)")
+        recognise(found, case)
+    try:
+        answer.answer(mu, has, has[:, None])
+    except ValueError:
+        return
+    except Exception as error:
+        task.refuse(True, "another error", kind=type(error).__name__)
+    task.refuse(True, "no error")
+
+
+@self_check
+def counterfactual_gains(task: Task, answer: Tried) -> None:
+    """Try ``counterfactual_gains(model, codes, has, before, after, amounts)``."""
+    code = getattr(answer.answer, "__code__", None)  # a class has none
+    task.refuse(code is not None and "code_of" in code.co_names, "code_of")
+    model, inputs = PaleCopy().eval(), [given(recipe) for recipe in task["given"]]
+    found = answer(model, *inputs)
+    task.refuse(isinstance(found, Tensor) and found.shape == (4, 3), "transposed")
+    expect_shape(found, (3, 4), "a row an amount, a column a face")
+    again = answer(model, *inputs)
+    task.refuse((found - again).abs().max() > 1e-3 * found.abs().max(), "sampled")
+    recognise(found, task["gains"])
+    task.refuse(found.requires_grad, "graph left")
+    task.refuse(not same(answer(model.train(), *inputs), task["gains"]["right"]), "training mode")
+    task.refuse(not model.training, "left in eval")
+
+
+@self_check
+def choose_then_measure(task: Task, answer: Tried) -> None:
+    """Try ``choose_then_measure(validation, test, amounts)``."""
+    names, inputs = ["amount", "mean", "low", "high"], [given(recipe) for recipe in task["given"]]
+    amount, mean, *ends = _numbers(answer(*inputs), names)
+    recognise(amount, task["amount"])
+    recognise(mean, task["mean"])
+    _interval(task, *ends)
+    harm = torch.tensor([[0.0], [-1.0]]).expand(2, 40)
+    nothing = [abs(x) for x in _numbers(answer(harm, -harm, torch.tensor([0.0, 1.0])), names)]
+    task.refuse(max(nothing[:2]) > 1e-6, "every amount harms")
+    task.refuse(max(nothing[2:]) > 1e-6, "interval of nothing")
+
+
+@self_check
+def evidence(task: Task, answer: Tried) -> None:
+    """Try ``evidence(learn_has, read, has, draws, seed)``."""
+    keys, (learn_has, read, has) = task["keys"], (given(recipe) for recipe in task["given"])
+
+    def found(read: Tensor = read, draws: int = 3_000) -> list[float]:
+        result = answer(learn_has, read, has, draws, 5)
+        complete = isinstance(result, Mapping) and set(keys) <= set(result)
+        task.refuse(not complete, "not complete", found=describe(result), keys=", ".join(keys))
+        return _numbers([result[key] for key in keys], keys)
+
+    accuracy, majority, gain, low, high = found()
+    recognise(accuracy, task["accuracy"])
+    recognise(majority, task["majority"])
+    task.refuse(abs(gain - accuracy + majority) > 1e-6, "no difference")
+    task.refuse(abs((low + high) / 2 - accuracy) < 0.03, "interval of the accuracy")
+    _interval(task, low, high)
+    nothing = found(torch.ones(len(has)).bool())
+    task.refuse(max(map(abs, nothing[2:])) > 1e-6, "not in pairs")
+    # Few draws: the ends of many would often agree by chance, for a gain moves in steps of 1/240.
+    torch.manual_seed(11)
+    first = found(draws=20)
+    torch.manual_seed(12)
+    task.refuse(not first == found(draws=20) == found(draws=20), "no seed")
+
+
+@self_check
+def split_by_person(task: Task, answer: Tried) -> None:
     """Try ``split_by_person(person, share, seed)``."""
-    tell("split_by_person", _split, [answer], (), "people with 1 to 6 pictures in mixed order, three seeds")
+    person, share = task["person"], task["share"]
+    people = len(person.unique())
+
+    def rows(seed: int) -> tuple[list[int], list[int]]:
+        found = answer(person, share, seed)
+        task.refuse(not isinstance(found, tuple | list) or len(found) != 2, "no pair", found=describe(found))
+        learn, test = (torch.as_tensor(part) for part in found)
+        task.refuse(torch.bool in (learn.dtype, test.dtype), "masks")
+        numbers = torch.cat([learn, test])
+        task.refuse(len(numbers) and not 0 <= numbers.max() < len(person), "no rows")
+        return learn.long().tolist(), test.long().tolist()
+
+    learn, test = rows(0)
+    tested = set(person[test].tolist())
+    both = len(tested & set(person[learn].tolist()))
+    task.refuse(both, "both sides", both=both, people=people)
+    task.refuse(not learn or not test, "one side empty")
+    missing = len(person) - len({*learn, *test})
+    task.refuse(missing, "pictures missing", missing=missing, pictures=len(person))
+    task.refuse(len(learn) + len(test) != len(person), "twice")
+    said = {"tested": len(tested), "people": people, "right": round(share * people)}
+    task.refuse(len(tested) == people - said["right"], "share turned round", **said)
+    from_0 = len(tested) != said["right"] and max(tested) < people
+    task.refuse(from_0, "counted from 0", **said)
+    task.refuse(len(tested) != said["right"], "share", **said)
+    task.refuse(set(rows(0)[1]) != set(test), "no seed")
+    task.refuse(all(set(rows(seed)[1]) == set(test) for seed in (1, 2, 3)), "no shuffle")
 
 
-def _split(answer: Tried) -> None:
-    sizes = torch.tensor([6, 1, 3, 4, 2, 5, 3, 6, 1, 4, 5, 2])
-    names = torch.tensor([900, 17, 42, 8, 311, 5, 77, 260, 13, 64, 128, 700])
-    person = names.repeat_interleave(sizes)
-    person = person[torch.randperm(len(person), generator=torch.Generator().manual_seed(3))]
-    learn, test = _rows(answer(person, 0.25, 0), len(person))
-    together = sorted([*learn.tolist(), *test.tolist()])
-    both = set(person[learn].tolist()) & set(person[test].tolist())
-    if both:
-        raise Mistake(
-            f"{len(both)} of {len(names)} people are on both sides: cut the list of *people*, not pictures."
-        )
-    if not len(learn) or not len(test):
-        raise Mistake("one side is empty. (The people's numbers need not be 0, 1, 2 ...)")
-    if together != list(range(len(person))):
-        missing = len(person) - len(set(together))
-        raise Mistake(
-            f"{missing} of {len(person)} pictures are on neither side: all pictures of a person count."
-            if missing
-            else "a picture appears twice."
-        )
-    in_test = len(person[test].unique())
-    if in_test != 3:
-        raise Mistake(
-            f"{in_test} of {len(names)} people are in the test part, expected 3: `share` is the *people's* "
-            + ("share that is tested, and learning comes before it." if in_test == 9 else "share.")
-            + (" Their numbers need not be 0, 1, 2 ..." if (person[test] < len(names)).all() else "")
-        )
-    if set(test.tolist()) != set(_rows(answer(person, 0.25, 0), len(person))[1].tolist()):
-        raise Mistake("the same seed gives another split: shuffle with a generator that has `seed`.")
-    others = [set(_rows(answer(person, 0.25, seed), len(person))[1].tolist()) for seed in (1, 2, 3)]
-    if all(other == set(test.tolist()) for other in others):
-        raise Mistake("every seed gives the same split: shuffle the people before you cut.")
-
-
-def _rows(found: Any, n: int) -> tuple[Tensor, Tensor]:
-    if not isinstance(found, tuple | list) or len(found) != 2:
-        raise Mistake(f"gives {describe(found)}: expected (learn_rows, test_rows).")
-    learn, test = (torch.as_tensor(part) for part in found)
-    if learn.dtype == torch.bool or test.dtype == torch.bool:
-        raise Mistake("gives yes-or-no masks: expected row numbers (nonzero().flatten() makes them).")
-    if torch.cat([learn, test]).numel() and not 0 <= torch.cat([learn, test]).max() < n:
-        raise Mistake("these are not row numbers: are they the people's numbers?")
-    return learn.long(), test.long()
-
-
-def compare_seeds(answer: Callable) -> None:
+@self_check
+def compare_seeds(task: Task, answer: Tried) -> None:
     """Try ``compare_seeds(ours, theirs)``."""
-    tried = "five seeds twice, with ties"
-    tell("compare_seeds", _seeds, [answer], TASKS["compare_seeds"].poisoned, tried)
+    ours, theirs, names = task["ours"], task["theirs"], ["difference", "p"]
+    difference, p = _numbers(answer(ours, theirs), names)
+    recognise(difference, task["difference"])
+    recognise(p, task["p"])
+    agreeing = _numbers(answer(torch.arange(1.0, 6.0), torch.zeros(5)), names)[1]
+    task.refuse(abs(agreeing - 2 / 32) > 1e-4, "all agree")
+    again = _numbers(answer(theirs, ours), names)
+    task.refuse(max(abs(again[0] + difference), abs(again[1] - p)) > 1e-6, "turned round")
 
 
-def _seeds(answer: Tried) -> None:
-    theirs = torch.tensor([1.5, 6.0, 4.5, 5.0, 3.0])
-    # Of 32 patterns 3 give more than their sum, 7, and 2 as much; as many give it the other way round.
-    ours = theirs + torch.tensor([4.0, 3.0, -1.0, 2.0, -1.0])
-    names = ("difference", "p")
-    difference, p = numbers(answer(ours, theirs), names)
-    recognise_number(
-        difference,
-        1.4,
-        {
-            "best against best: with enough seeds anybody has a good one. Take all seeds, in pairs.": 3.0,
-            "your best seed against their mean: take all seeds, in pairs.": 5.0,
-            "this is the best single pair: take every seed.": 4.0,
-            "this is the sum of the differences: take their mean.": 7.0,
-            "this is the median: the task asks for the mean.": 2.0,
-            "this is `theirs` minus `ours`.": -1.4,
-            "these are sizes without their signs: a seed that speaks against you counts against you.": 2.2,
-        },
-    )
-    recognise_number(
-        p,
-        10 / 32,
-        {
-            "only one side was counted: as large a difference the other way round belongs to it.": 5 / 32,
-            "ties were not counted: *at least* as far from 0, and the observed signs are among them.": 6 / 32,
-            "this is the share of sign patterns that are *less* far from 0.": 22 / 32,
-            "the observed signs were left out of the count: they are one of the patterns.": 9 / 31,
-            "the sizes of the differences are lost: this test counts the signs alone.": 1.0,
-            "the seeds look sorted: each result stays with its partner of the same seed.": 2 / 32,
-            "the pairs are lost: all ten results were mixed. Only the sign of each difference is free.": 102
-            / 252,
-            "this trusts five numbers to be normal: go through the patterns of signs.": 0.17389,
-        },
-    )
-    if abs(numbers(answer(torch.arange(1.0, 6.0), torch.zeros(5)), names)[1] - 2 / 32) > 1e-4:
-        raise Mistake("five seeds that all agree have p = 2 of 32 patterns: go through all 2^S, and exactly.")
-    again = numbers(answer(theirs, ours), names)
-    if abs(again[0] + difference) > 1e-6 or abs(again[1] - p) > 1e-6:
-        raise Mistake("with `ours` and `theirs` exchanged the difference should turn round, and p stay.")
-
-
-def claim(found: Any) -> None:
+@self_check
+def claim(task: Task, answer: Tried) -> None:
     """Try the claim's form: whether its parts agree with each other, not whether the numbers are right."""
-    tell("claim", lambda _: _claim(found), [found], (), "its form: the numbers themselves are checked later")
-
-
-def _claim(found: Any) -> None:
-    keys = ("attribute", "amount", "gain", "low", "high", "faces", "verdict")
-    if not isinstance(found, Mapping):
-        raise Mistake(f"claim is {describe(found)}: expected a dict with {', '.join(keys)}.")
+    found, keys = answer.answer, task["keys"]
+    task.refuse(not isinstance(found, Mapping), "no dict", found=describe(found), keys=", ".join(keys))
     missing = [key for key in keys if found.get(key) is None or found[key] is ...]
-    if missing:
-        raise Mistake(f"not complete: {', '.join(missing)}.")
-    if found["attribute"] not in CHANGES:
-        raise Mistake(f"attribute is {found['attribute']!r}: take one of {', '.join(CHANGES)}.")
-    amount, gain, low, high, faces = numbers([found[key] for key in keys[1:6]], keys[1:6]).tolist()
-    if amount <= 0:
-        raise Mistake(f"amount is {amount:g}: one of the amounts that were tried.")
-    if low > high:
-        raise Mistake("low lies above high.")
-    if not low <= gain <= high:
-        raise Mistake("the gain lies outside of its own interval: do the three come from the same faces?")
-    if faces != int(faces) or faces < 2:
-        raise Mistake("faces is the number of test faces that the gain was measured on.")
-    if high - low > 8:
-        raise Mistake("the interval spans more than 8 dB: is it that of single faces, not of their mean?")
-    if found["verdict"] not in VERDICTS:
-        raise Mistake(f"verdict is {found['verdict']!r}: one of {', '.join(VERDICTS)}.")
+    task.refuse(missing, "not complete", missing=", ".join(missing))
+    attribute, verdict = found["attribute"], found["verdict"]
+    task.refuse(attribute not in task["attributes"], "attribute", found=attribute)
+    amount, gain, low, high, faces = _numbers([found[key] for key in keys[1:6]], keys[1:6])
+    task.refuse(amount <= 0, "amount", amount=amount)
+    task.refuse(low > high, "low above high")
+    task.refuse(not low <= gain <= high, "outside")
+    task.refuse(faces != int(faces) or faces < 2, "faces")
+    task.refuse(high - low > 8, "wide")
+    task.refuse(verdict not in ("nearer", "farther", "undecided"), "verdict", found=verdict)
     said = "nearer" if low > 0 else "farther" if high < 0 else "undecided"
-    if found["verdict"] != said and 0 not in (low, high):
-        raise Mistake(
-            f"the verdict is {found['verdict']!r}; the interval, {low:g} to {high:g}, says {said!r}."
-        )
+    wrong = verdict != said and 0 not in (low, high)
+    task.refuse(wrong, "verdict denied", found=verdict, low=low, high=high, said=said)
