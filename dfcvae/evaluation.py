@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -204,25 +204,17 @@ def fid(
     return found
 
 
-class RatePoint(NamedTuple):
-    """One trained model: what its code costs, nats per image, and what it loses for it."""
-
-    run: str
-    kl: float
-    mse: float
-    psnr: float
-    sharpness: float
-
-
-def rate_distortion(measured: Mapping[str, Mapping[str, Any]]) -> list[RatePoint]:
+def rate_distortion(measured: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
     """The curve through several models, such as one recipe at several betas: points by rising rate.
 
     measured: name -> what ``evaluate`` said of it, all on the same images (Alemi et al., "Fixing a Broken
-    ELBO", arXiv 1711.00464: compare models at equal rate, not at equal beta). ValueError for other images.
+    ELBO", arXiv 1711.00464: compare models at equal rate, not at equal beta). A point is what the code costs
+    ("kl", nats per image) and what is lost for it ("mse", "psnr", "sharpness"), with the name ("run").
+    ValueError for other images.
     """
     counts = sorted({figures["images"] for figures in measured.values()})
     if len(counts) > 1:
         raise ValueError(f"the models were measured on {counts} images: expected the same images for all.")
-    keys = RatePoint._fields[1:]
-    points = (RatePoint(run, *(figures[key] for key in keys)) for run, figures in measured.items())
-    return sorted(points, key=lambda point: point.kl)
+    keys = "kl", "mse", "psnr", "sharpness"
+    points = [{"run": run} | {key: figures[key] for key in keys} for run, figures in measured.items()]
+    return sorted(points, key=lambda point: point["kl"])

@@ -35,17 +35,14 @@ class FrechetDistance:
     def __init__(self, extractor: Callable[[Tensor], Tensor]) -> None:
         self.extractor = extractor
         self.metric: Any = None  # made when the first features tell how many there are
-        self.originals = self.made = 0
 
     @torch.no_grad()
     def add(self, pictures: Tensor, real: bool) -> None:
         """One batch: ``real`` for originals. ValueError where the extractor gives no (N, F)."""
         features = self.extractor(pictures)
         if features.ndim != 2 or len(features) != len(pictures):
-            raise ValueError(
-                f"the extractor made features {tuple(features.shape)} of {len(pictures)} pictures: expected "
-                "one row of features a picture, (N, F)."
-            )
+            found = f"features {tuple(features.shape)} of {len(pictures)} pictures"
+            raise ValueError(f"the extractor made {found}: expected one row of features a picture, (N, F).")
         if features.device.type == "mps":  # has no float64
             features = features.cpu()
         if self.metric is None:
@@ -55,21 +52,21 @@ class FrechetDistance:
             as_they_are.num_features = features.shape[1]
             self.metric = FrechetInceptionDistance(as_they_are, reset_real_features=False)
         self.metric.to(features.device).update(features.double(), real=real)
-        self.originals += len(pictures) if real else 0
-        self.made += 0 if real else len(pictures)
 
     def compute(self) -> float:
         """The distance, 0 for a set and itself. ValueError with fewer than two pictures on a side."""
-        if min(self.originals, self.made) < 2:
+        originals, made = (
+            int(getattr(self.metric, f"{which}_features_num_samples", 0)) for which in ("real", "fake")
+        )
+        if min(originals, made) < 2:
+            found = f"there are {originals} originals and {made} pictures made"
             raise ValueError(
-                f"there are {self.originals} originals and {self.made} pictures made: a Gaussian needs two "
-                "or more on each side (and many more than that to be a good one)."
+                f"{found}: a Gaussian needs two or more on each side, and many to be a good one."
             )
         return self.metric.to("cpu").compute().item()  # eigenvalues are not in every build for CUDA
 
     def forget_made(self) -> None:
         """Begin another set of made pictures beside the same originals."""
-        self.made = 0
         if self.metric is not None:
             self.metric.reset()
 
@@ -114,10 +111,10 @@ def inception() -> Inception | None:
 
 def what_fid_needs() -> str:
     """One sentence: what is missing for FID here, and where to put it; "" where nothing is."""
-    needs = []
+    path, needs = _inception_file(), []
     if not importlib.util.find_spec("torch_fidelity"):
         needs.append("the package torch-fidelity (pip install torch-fidelity)")
-    if not (path := _inception_file()).is_file():
+    if not path.is_file():
         shown = path.as_posix().replace(Path.home().as_posix(), "~")
         needs.append(
             f"the weights {INCEPTION_FILE}, from the releases of toshas/torch-fidelity on GitHub, at "

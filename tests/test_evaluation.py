@@ -257,7 +257,7 @@ def test_rate_distortion_is_ordered_by_rate_and_wants_the_same_images():
         return {"images": images, "kl": kl, "mse": 1 / kl, "psnr": kl, "sharpness": 0.1, "ssim": 1}
 
     points = rate_distortion({"b": figures(30.0), "a": figures(10.0), "c": figures(20.0)})
-    assert [(point.run, point.kl, point.mse) for point in points] == [
+    assert [(point["run"], point["kl"], point["mse"]) for point in points] == [
         ("a", 10, 0.1),
         ("c", 20, 0.05),
         ("b", 30, 1 / 30),

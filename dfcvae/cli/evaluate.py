@@ -54,7 +54,7 @@ def _several_runs(options: argparse.Namespace) -> None:
                 f"{tuple(first[1])}: a curve needs the same images for all."
             )
         measured[str(run)] = evaluation.evaluate(model.to(options.device), images)
-    points = [point._asdict() for point in evaluation.rate_distortion(measured)]
+    points = evaluation.rate_distortion(measured)
     if options.json:
         about = {"data": images.name, "split": images.split, "images": len(images)}
         print(json.dumps(without_nan(about | {"rate_distortion": points})))

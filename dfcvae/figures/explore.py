@@ -1,8 +1,7 @@
 """An explorer of the latent space: sliders for attributes and latents, and a still grid without them.
 
-`Space` turns what the sliders say into a picture; it knows nothing of widgets, and is what is timed.
-`Explorer` is the widgets: every control takes the keyboard, and every number is written out. `turn` puts
-sliders to any function that makes a figure. Nothing in the package imports this module.
+`Space` turns what the sliders say into a picture and knows nothing of widgets; `Explorer` is the widgets.
+`turn` puts sliders to any function that makes a figure.
 """
 
 from __future__ import annotations
@@ -80,11 +79,9 @@ class Space:
     def read_out(self, state: State, pair: Tensor | None = None) -> str:
         """The state in numbers: how far z has moved, how long it is, how much of the picture changed."""
         start, changed = self.pair(state) if pair is None else pair
-        moved, length = (self.z(state) - self.mu[state.face]).norm().item(), self.z(state).norm().item()
-        change = (changed - start).abs().mean().item()
-        return (
-            f"z moved by {moved:.2f}, its length is {length:.1f}; pixels changed by {change:.1%} on average"
-        )
+        z, change = self.z(state), (changed - start).abs().mean()
+        moved = f"z moved by {(z - self.mu[state.face]).norm():.2f}, its length is {z.norm():.1f}"
+        return f"{moved}; pixels changed by {change:.1%} on average"
 
     def grid(self, attributes: Sequence[str], amounts: Sequence[float], face: int = 0) -> show.Shown:
         """What the explorer shows with nobody at the sliders: a row an attribute, a column an amount."""
@@ -105,31 +102,32 @@ class Space:
         return show.rows(rows, alt)
 
 
-class Follower:
-    """Draws after changes, the newest state, at most once in ``PAUSE`` seconds. ``drawn``: how often."""
+def follow(sliders: Sequence[Any], draw: Callable[[], None]) -> None:
+    """Draw now, and after the sliders' changes: the newest state, at most once in ``PAUSE`` seconds."""
+    waiting, last = False, 0.0
 
-    def __init__(self, draw: Callable[[], None]) -> None:
-        self.draw, self.drawn, self._waiting, self._last = draw, 0, False, 0.0
+    def now() -> None:
+        nonlocal waiting, last
+        waiting, last = False, time.perf_counter()
+        draw()
 
-    def now(self) -> None:
-        """Draw at once."""
-        self._last, self._waiting = time.perf_counter(), False
-        self.draw()
-        self.drawn += 1
-
-    def changed(self, _: object = None) -> None:
-        """Draw soon."""
+    def changed(_: object) -> None:
         # A slider that is dragged sends more events than there are pictures to see. They are not queued: the
         # first one books a picture, and that picture shows the newest state.
-        if self._waiting:
+        nonlocal waiting
+        if waiting:
             return
         try:
             loop = asyncio.get_running_loop()
         except RuntimeError:  # no event loop: a script or a test
-            self.now()
-            return
-        self._waiting = True
-        loop.call_later(max(0.0, self._last + PAUSE - time.perf_counter()), self.now)
+            now()
+        else:
+            waiting = True
+            loop.call_later(max(0.0, last + PAUSE - time.perf_counter()), now)
+
+    for one in sliders:
+        one.observe(changed, "value")
+    now()
 
 
 def turn(draw: Callable[..., show.Shown], **knobs: tuple[float, float, float, float]) -> ipywidgets.VBox:
@@ -148,21 +146,23 @@ def turn(draw: Callable[..., show.Shown], **knobs: tuple[float, float, float, fl
         picture.layout.min_height = f"{shown.figure.bbox.height:.0f}px"  # or the page jumps with each picture
         picture.value = shown.html(small=False)
 
-    follower = Follower(redraw)
-    for one in sliders.values():
-        one.observe(follower.changed, "value")
-    follower.now()
+    follow(list(sliders.values()), redraw)
     return w.VBox([*sliders.values(), picture])
 
 
-def _slider(
-    tag: str, low: float, high: float, step: float, start: float, form: str
-) -> ipywidgets.FloatSlider:
+def _slider(tag: str, low: float, high: float, step: float, start: float, form: str) -> Any:
     import ipywidgets as w
 
-    style, layout = {"description_width": "11em"}, w.Layout(width="99%")
-    ends = {"min": low, "max": high, "step": step, "readout_format": form}
-    return w.FloatSlider(start, description=tag, style=style, layout=layout, **ends)
+    return (w.IntSlider if form == "d" else w.FloatSlider)(
+        start,
+        min=low,
+        max=high,
+        step=step,
+        description=tag,
+        readout_format=form,
+        style={"description_width": "11em"},
+        layout=w.Layout(width="99%"),
+    )
 
 
 class Explorer:
@@ -176,21 +176,17 @@ class Explorer:
         import ipywidgets as w
 
         self.space, self.attributes = space, tuple(attributes)
-        wide, tags = w.Layout(width="99%"), {"description_width": "11em"}
-        self.face = w.IntSlider(0, min=0, max=len(space.mu) - 1, description="face", style=tags, layout=wide)
+        self.face = _slider("face", 0, len(space.mu) - 1, 1, 0, "d")
         self.amounts = {name: _slider(name, -3, 3, 0.1, 0, "+.1f") for name in attributes}
         self.shifts = {number: _slider(f"latent {number}", -5, 5, 0.1, 0, "+.1f") for number in latents}
         self.image = w.Image(format="png", layout=w.Layout(max_width="100%", align_self="center"))
         self.numbers = w.HTML()
         self.reset = w.Button(description="Back to the start", tooltip="All sliders but the face's to 0")
-        self.reset.on_click(lambda _: self._zero())
+        self.reset.on_click(self._zero)
         self.sliders = [self.face, *self.amounts.values(), *self.shifts.values()]
-        self.follower = Follower(self.draw)
-        for one in self.sliders:
-            one.observe(self.follower.changed, "value")
         caption = w.HTML(f"left: the face to start from &nbsp; right: what the sliders make of it<br>{HELP}")
         self.widget = w.VBox([self.image, self.numbers, *self.sliders, self.reset, caption])
-        self.follower.now()
+        follow(self.sliders, self.draw)
 
     @property
     def state(self) -> State:
@@ -210,7 +206,7 @@ class Explorer:
         numbers = f"{self.space.read_out(state, pair)}; drawn in {milliseconds:.0f} ms"
         self.numbers.value = f'<span role="status">{numbers}</span>'
 
-    def _zero(self) -> None:
+    def _zero(self, _: object) -> None:
         for one in self.sliders[1:]:
             one.value = 0
 

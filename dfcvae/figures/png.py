@@ -41,24 +41,19 @@ def grid(images: Tensor, columns: int = 8, zoom: int = 1) -> Tensor:
     return F.pad(sheet.flatten(3, 4).flatten(1, 2), (GAP, 0, GAP, 0), value=PAPER)
 
 
-def pairs(above: Tensor, below: Tensor, columns: int = 8) -> Tensor:
-    """Two series of N images in one for ``grid``: a row of the first, under it the same of the second."""
-    blank = above.new_ones(-len(above) % columns, *above.shape[1:])  # white, so that every row is a whole one
-    rows = zip(*(torch.cat([series, blank]).split(columns) for series in (above, below)), strict=True)
-    return torch.cat([half for both in rows for half in both])
-
-
 def save_png(path: str | Path, image: Tensor) -> Path:
     """Write a uint8 image (3, H, W), whole or not at all."""
-    picture = _picture(image)
-    write_whole(Path(path), lambda part: picture.save(part, format="PNG"))
+    write_whole(Path(path), lambda part: _picture(image).save(part, format="PNG"))
     return Path(path)
 
 
 def save_previews(out: Path, originals: Tensor, rebuilt: Tensor, samples: Tensor) -> None:
     """reconstructions.png: originals above their reconstructions; samples.png: pictures from the prior."""
-    save_png(out / "reconstructions.png", grid(pairs(originals, rebuilt, columns=8), columns=8, zoom=2))
-    save_png(out / "samples.png", grid(samples, columns=8, zoom=2))
+    both = torch.stack([originals, rebuilt])  # (2, N, 3, S, S)
+    both = F.pad(both, (*[0] * 7, -len(originals) % 8), value=1)  # white, so that every row is a whole one
+    rows = both.unflatten(1, (-1, 8)).transpose(0, 1)  # (rows, 2, 8, 3, S, S)
+    save_png(out / "reconstructions.png", grid(rows.flatten(0, 2), zoom=2))
+    save_png(out / "samples.png", grid(samples, zoom=2))
 
 
 def png_bytes(image: Tensor) -> bytes:

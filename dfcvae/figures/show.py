@@ -1,4 +1,4 @@
-"""Figures of the course: faces in rows and grids, bars, lines. Nothing in the package imports this module.
+"""Figures of the course: faces in rows and grids, bars, lines, maps.
 
 Every function takes the alt text and returns a ``Shown``, which a notebook displays as the last value of a
 cell. A figure is five inches wide with twelve-point labels, so that it can be read on a phone. Colours are
@@ -58,9 +58,6 @@ class Shown:
     def __repr__(self) -> str:
         return self.alt
 
-    def _repr_html_(self) -> str:
-        return self.html()
-
     def html(self, small: bool = True) -> str:
         """An <img> with its alt text. small: see ``encode``."""
         # JupyterLab drops the alt text of an image/png output, and keeps that of an <img>.
@@ -69,21 +66,21 @@ class Shown:
         style = "max-width:100%;height:auto"
         return f'<img src="{source}" alt="{html.escape(self.alt, quote=True)}" style="{style}">'
 
+    _repr_html_ = html
+
     def encode(self, small: bool = True) -> tuple[str, bytes]:
-        """The picture, without loss: ("webp", bytes), a third smaller than a PNG; "png" where that fails.
+        """The picture, without loss: ("webp", bytes), a third smaller than a PNG.
 
         small=False: a larger "png" in a tenth of the time, for a picture that follows a slider.
         """
-        from PIL import Image, features
+        from PIL import Image
 
-        buffer = io.BytesIO()
+        buffer, encoded = io.BytesIO(), io.BytesIO()
         self.figure.savefig(buffer, format="png", dpi=DPI, pil_kwargs={"compress_level": 1})
         if not small:
             return "png", buffer.getvalue()
-        picture, kind = Image.open(buffer).convert("RGB"), "webp" if features.check("webp") else "png"
-        encoded = io.BytesIO()
-        picture.save(encoded, kind, **({"lossless": True} if kind == "webp" else {"optimize": True}))
-        return kind, encoded.getvalue()
+        Image.open(buffer).convert("RGB").save(encoded, "webp", lossless=True)
+        return "webp", encoded.getvalue()
 
 
 def faces(pictures: Tensor, alt: str, titles: Sequence[str] = (), columns: int = 5, note: str = "") -> Shown:
@@ -105,11 +102,10 @@ def rows(labelled: Mapping[str, Tensor], alt: str, note: str = "", columns: Sequ
     lengths = {label: len(pictures) for label, pictures in labelled.items()}
     if len(set(lengths.values())) != 1:
         raise ValueError(f"the rows hold {lengths} pictures: expected as many in each.")
-    sheet: list[tuple[Sequence[str], Tensor]] = [([label], pictures) for label, pictures in labelled.items()]
-    if columns:
-        _check_titles(columns, len(sheet[0][1]), "columns")
-        sheet.insert(0, (columns, sheet[0][1][:0]))
-    return Shown(_sheet(sheet, note), alt)
+    first = next(iter(labelled.values()))
+    _check_titles(columns, len(first), "columns")
+    above: list[tuple[Sequence[str], Tensor]] = [(columns, first[:0])] if columns else []
+    return Shown(_sheet(above + [([label], pictures) for label, pictures in labelled.items()], note), alt)
 
 
 def _check_titles(titles: Sequence[str], count: int, of: str) -> None:
@@ -129,7 +125,7 @@ def bars(
 
     colours: names in COLOURS, one for all or one each where they mean something.
     """
-    figure, axis = plot(0.42 * len(values) + 0.7, note)
+    figure, axis = plot(0.42 * len(values) + 0.7, note, xlabel)
     colour = [COLOURS[name] for name in colours]
     drawn = axis.barh(list(values), list(values.values()), color=colour, height=0.62)
     axis.bar_label(drawn, [fmt.format(value) for value in values.values()], padding=4, fontsize=POINTS)
@@ -137,7 +133,6 @@ def bars(
     axis.margins(x=0.18)
     axis.spines["left"].set_visible(False)
     axis.tick_params(axis="y", length=0)
-    axis.set_xlabel(xlabel, fontsize=POINTS)
     return Shown(figure, alt)
 
 
@@ -155,17 +150,14 @@ def lines(
 
     marks: dots with a text, text -> (x, y, "above" | "below"). columns: of the legend, which stands above.
     """
-    figure, axis = plot(3.0 if columns == 1 else 3.6, note)
+    figure, axis = plot(3.0 if columns == 1 else 3.6, note, xlabel, ylabel)
     for i, (label, y) in enumerate(curves.items()):
         colour = COLOURS[SERIES[i]]
         axis.plot(x.tolist(), y.tolist(), label=label, color=colour, linestyle=DASHES[i], linewidth=2.2)
     for text, (at_x, at_y, where) in (marks or {}).items():
-        above = where == "above"
         axis.plot([at_x], [at_y], "o", color=COLOURS["black"], markersize=6)
-        offset, va, ha = ((-7, 5), "bottom", "right") if above else ((7, -5), "top", "left")
+        offset, va, ha = ((-7, 5), "bottom", "right") if where == "above" else ((7, -5), "top", "left")
         axis.annotate(text, (at_x, at_y), offset, textcoords="offset points", fontsize=POINTS, va=va, ha=ha)
-    axis.set_xlabel(xlabel, fontsize=POINTS)
-    axis.set_ylabel(ylabel, fontsize=POINTS)
     axis.locator_params(axis="x", integer=bool((x == x.long()).all()))
     figure.legend(loc="outside upper left", ncols=columns, frameon=False, fontsize=POINTS, handlelength=2.4)
     return Shown(figure, alt)
@@ -226,10 +218,10 @@ def maps(places: Mapping[str, Tensor], has: Tensor, names: tuple[str, str], alt:
         for rows, marker, colour, name in styles:
             axis.scatter(*place[rows].T.tolist(), s=14, marker=marker, color=colour, label=name, linewidths=1)
         axis.set_title(title, fontsize=POINTS)
-        axis.set_xticks([])
-        axis.set_yticks([])
-    handles, labels = axis.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False, fontsize=POINTS)
+        axis.set(xticks=[], yticks=[])
+    figure.legend(
+        *axis.get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False, fontsize=POINTS
+    )
     return Shown(figure, alt)
 
 
@@ -249,12 +241,14 @@ def empty(height: float) -> Figure:
     return Figure(figsize=(WIDTH / DPI, height), dpi=DPI, layout="constrained", facecolor="white")
 
 
-def plot(height: float, note: str = "") -> tuple[Figure, Axes]:
+def plot(height: float, note: str = "", xlabel: str = "", ylabel: str = "") -> tuple[Figure, Axes]:
     """An empty plot in the course's style, for what has no function here; a note stands under it."""
     figure = empty(height)
     axis = figure.add_subplot()
     axis.spines[["top", "right"]].set_visible(False)
     axis.tick_params(labelsize=POINTS - 1)
+    axis.set_xlabel(xlabel, fontsize=POINTS)
+    axis.set_ylabel(ylabel, fontsize=POINTS)
     if note:
         figure.supxlabel(note, fontsize=POINTS - 2, color=GREY, x=0.01, ha="left")
     return figure, axis
@@ -278,11 +272,10 @@ def _sheet(labelled: Sequence[tuple[Sequence[str], Tensor]], note: str) -> Figur
     for (titles, pictures), used in zip(labelled, heights, strict=True):
         for column, picture in enumerate(enlarged(pictures, zoom).permute(0, 2, 3, 1)):  # (H, W, 3) each
             figure.figimage(picture.numpy(), column * step, top - used + GAP, origin="upper")
-        for column, title in enumerate(titles):
-            left, align = float(column * step), "left"
-            if len(titles) > 1:
-                left, align = left + zoom * size / 2, "center"
-            figure.text(left / width, (top - LINE + 8) / height, title, fontsize=POINTS, ha=align)
+        for column, title in enumerate(titles):  # one stands above the row's left end
+            align, inwards = ("left", 0) if len(titles) == 1 else ("center", zoom * size / 2)
+            at = (column * step + inwards) / width, (top - LINE + 8) / height
+            figure.text(*at, title, fontsize=POINTS, ha=align)
         top -= used
     if note:
         figure.text(0, 8 / height, note, fontsize=POINTS - 2, color=GREY)

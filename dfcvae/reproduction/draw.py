@@ -19,24 +19,18 @@ MARKER = "Eyeglasses"
 
 def draw(done: Reproduction) -> dict[str, str]:
     """Write what can be drawn of the first seed into the reproduction's folder: file name -> alt text."""
-    models, x = done.recipe.models(done.test), done.test.float(slice(0, SHOWN))
+    x = done.test.float(slice(0, SHOWN))
+    models = {NAMES[preset]: vae for preset, vae in done.recipe.models(done.test).items()}
     note = f"{title(done.test)}, seed {done.recipe.seeds[0]}"
-    rebuilt = {NAMES[preset]: vae.generate(x.to(_device(vae))).cpu() for preset, vae in models.items()}
-    samples = {
-        NAMES[preset]: vae.sample(SHOWN, generator=torch.Generator().manual_seed(0)).cpu()
-        for preset, vae in models.items()
-    }
+    rebuilt, samples = {"originals, not trained on": x}, {}
+    for name, vae in models.items():
+        rebuilt[name] = vae.generate(x.to(next(vae.parameters()).device)).cpu()
+        samples[name] = vae.sample(SHOWN, generator=torch.Generator().manual_seed(0)).cpu()
+    of_images = f"{note}: the first {len(x)} test images, and below them what each model makes of them."
+    of_samples = f"{note}: {SHOWN} samples of each model from the prior at temperature 1, from the same z."
     drawn = {
-        "reconstructions.png": show.rows(
-            {"originals, not trained on": x} | rebuilt,
-            f"{note}: the first {len(x)} test images, and below them what each model makes of them.",
-            note,
-        ),
-        "samples.png": show.rows(
-            samples,
-            f"{note}: {SHOWN} samples of each model from the prior at temperature 1, from the same z.",
-            f"{note} · temperature 1",
-        ),
+        "reconstructions.png": show.rows(rebuilt, of_images, note),
+        "samples.png": show.rows(samples, of_samples, f"{note} · temperature 1"),
     }
     if len(done.rows) > 1:
         drawn["rate_distortion.png"] = _curve(done)
@@ -49,7 +43,7 @@ def draw(done: Reproduction) -> dict[str, str]:
 
 def _curve(done: Reproduction) -> show.Shown:
     """Mean squared error over KL, on the test images: a dot a training, a line through a preset's weights."""
-    figure, axis = show.plot(3.2, note=title(done.test))
+    figure, axis = show.plot(3.2, title(done.test), "rate: KL, nats an image", "mean squared error")
     for i, preset in enumerate(done.recipe.presets):
         rows = [row for row in done.rows if row.training.preset == preset]
         points = {row.training: (row.figures["kl"], row.figures["mse"]) for row in rows}
@@ -57,8 +51,6 @@ def _curve(done: Reproduction) -> show.Shown:
         axis.plot(*zip(*points.values(), strict=True), marker, color=colour, label=NAMES[preset])
         line = sorted(point for training, point in points.items() if training.seed == done.recipe.seeds[0])
         axis.plot(*zip(*line, strict=True), linestyle=show.DASHES[i % 5], color=colour)
-    axis.set_xlabel("rate: KL, nats an image", fontsize=show.POINTS)
-    axis.set_ylabel("mean squared error", fontsize=show.POINTS)
     figure.legend(loc="outside upper left", ncols=3, frameon=False, fontsize=show.POINTS)
     alt = "Rate and distortion on the test images: mean squared error over KL, a dot a training; lines join "
     return show.Shown(figure, alt + "one preset's trainings of the first seed at other weights.")
@@ -66,25 +58,24 @@ def _curve(done: Reproduction) -> show.Shown:
 
 def _of_attributes(done: Reproduction, models: dict[str, VAE], note: str) -> dict[str, show.Shown]:
     """The paper's two maps: correlations by the first model with a loss network, t-SNE of two models."""
-    preset = next((preset for preset in models if preset != "pixel"), next(iter(models)))
-    known, share = done.train[: done.recipe.codes], done.train.attributes.double().mean(0)
-    drawn = {}
+    drawn, known, unseen = {}, done.train[: done.recipe.codes], done.test[:MAPPED]
+    share = done.train.attributes.double().mean(0)
     # The most even attributes, whose means are the surest.
     chosen = sorted([i for i in (share - 0.5).abs().argsort().tolist() if 0 < share[i] < 1][:LISTED])
     if len(chosen) > 1:
+        name = next((name for name in models if name != NAMES["pixel"]), NAMES["pixel"])
         labels = known.attributes[:, chosen]
-        vectors = latent.attribute_vectors(latent.encode(models[preset], known).mu, labels)
+        vectors = latent.attribute_vectors(latent.encode(models[name], known).mu, labels)
         alt = (
-            f"{note}, {NAMES[preset]}: correlations of {len(chosen)} attributes, of their vectors below the "
+            f"{note}, {name}: correlations of {len(chosen)} attributes, of their vectors below the diagonal "
         )
-        alt += "diagonal and of the labels above it."
-        names = [done.train.attribute_names[i] for i in chosen]
         tables = latent.correlations(vectors.T), latent.correlations(labels)
-        drawn["correlations.png"] = show.heat_map(*tables, names, alt)
-    if len(unseen := done.test[:MAPPED]) >= 8:
+        names = [known.attribute_names[i] for i in chosen]
+        drawn["correlations.png"] = show.heat_map(*tables, names, alt + "and of the labels above it.")
+    if len(unseen) >= 8:
         places = {
-            NAMES[preset]: latent.t_sne(latent.encode(model, unseen).mu, done.recipe.seeds[0])
-            for preset, model in list(models.items())[:2]
+            name: latent.t_sne(latent.encode(model, unseen).mu, done.recipe.seeds[0])
+            for name, model in list(models.items())[:2]
         }
         marker = MARKER if MARKER in unseen.attribute_names else unseen.attribute_names[0]
         has = unseen.attributes[:, unseen.attribute_names.index(marker)]
@@ -92,7 +83,3 @@ def _of_attributes(done: Reproduction, models: dict[str, VAE], note: str) -> dic
         alt += "Near codes are near; distances across a map mean little."
         drawn["t_sne.png"] = show.maps(places, has, (f"without {marker}", f"with {marker}"), alt)
     return drawn
-
-
-def _device(vae: VAE) -> torch.device:
-    return next(vae.parameters()).device

@@ -42,31 +42,28 @@ def measure(
     for ``fid``; figures["fid"] holds the distances. ValueError where ``attributes`` or an extractor are given
     without training images, and attributes without scikit-learn.
     """
-    if attributes and not has_scikit_learn():
-        raise ValueError("attributes are predicted with scikit-learn: pip install scikit-learn.")
-    if train is None:
-        if attributes or extractor is not None:
-            raise ValueError(
-                "attributes and samples of a mixture are learnt from training images: give some."
-            )
-        return Measured(evaluate(model, test), torch.empty(0))
-    figures, correct, train = evaluate(model, test), torch.empty(0), train[:at_most]
-    codes = encode(model, train)
-    if extractor is not None:
-        enough = len(codes.mu) >= COMPONENTS * model.latent_dim and has_scikit_learn()
-        priors = {"mixture": fit_prior(codes, "mixture", COMPONENTS, seed)} if enough else {}
-        figures["fid"] = fid(model, test, extractor, priors, seed)
     if attributes:
-        figures["attributes"], correct = predict(codes.mu, train, encode(model, test).mu, test)
+        require_scikit_learn()
+    if train is None and (attributes or extractor is not None):
+        raise ValueError("attributes and samples of a mixture are learnt from training images: give some.")
+    figures, correct = evaluate(model, test), torch.empty(0)
+    if train is not None:
+        train = train[:at_most]
+        codes = encode(model, train)
+        if extractor is not None:
+            enough = len(codes.mu) >= COMPONENTS * model.latent_dim and importlib.util.find_spec("sklearn")
+            priors = {"mixture": fit_prior(codes, "mixture", COMPONENTS, seed)} if enough else {}
+            figures["fid"] = fid(model, test, extractor, priors, seed)
+        if attributes:
+            figures["attributes"], correct = predict(codes.mu, train, encode(model, test).mu, test)
     return Measured(figures, correct)
 
 
-def predict(codes: Tensor, train: Images, unseen: Tensor, test: Images) -> tuple[dict[str, Any], Tensor]:
+def predict(codes: Tensor, train: Images, unseen: Tensor, test: Images) -> Measured:
     """The paper's linear SVMs on codes (N, K) of training images, tried on codes (M, K) of test images.
 
-    Returns figures (rates in [0, 1]; intervals of 95 % over the test images, as (low, high)) and of each test
-    image the share of attributes predicted correctly, (M,). ValueError where the images have no attributes,
-    or others.
+    Rates are in [0, 1], intervals of 95 % over the test images, as [low, high]. ValueError where the images
+    have no attributes, or others.
     """
     if not train.attribute_names or train.attribute_names != test.attribute_names:
         raise ValueError(
@@ -74,33 +71,34 @@ def predict(codes: Tensor, train: Images, unseen: Tensor, test: Images) -> tuple
             f"{len(test.attribute_names)} in the test: expected the same ones, at least one ('faces' and "
             "'celeba' have some, a folder has none)."
         )
-    read, often = read_attributes(codes, train.attributes, unseen), more_frequent(train)  # (M, A), (A,)
-    columns = zip(test.attribute_names, read.T, test.attributes.T, often.tolist(), strict=True)
+    read = read_attributes(codes, train.attributes, unseen)  # (M, A)
+    columns = zip(
+        test.attribute_names, read.T, test.attributes.T, _more_frequent(train).tolist(), strict=True
+    )
     each = [judge(*column) for column in columns]
-    correct = (read == test.attributes).float().mean(dim=1)  # (M,)
-    ahead = correct - majority_correct(train, test)
+    correct, majority = (read == test.attributes).float().mean(1), majority_correct(train, test)  # (M,) each
     figures = {
         "accuracy": correct.double().mean().item(),
         "accuracy_interval": ends(correct),
-        "majority": (correct - ahead).double().mean().item(),
-        "ahead_of_majority": ahead.double().mean().item(),
-        "ahead_of_majority_interval": ends(ahead),
+        "majority": majority.double().mean().item(),
+        "ahead_of_majority": (correct - majority).double().mean().item(),
+        "ahead_of_majority_interval": ends(correct - majority),
         "balanced": torch.tensor([one.balanced for one in each]).nanmean().item(),
         "learnt_from": len(train),
         "test_images": len(test),
         "each": [asdict(one) for one in each],
     }
-    return figures, correct
+    return Measured(figures, correct)
 
 
-def more_frequent(train: Images) -> Tensor:
+def _more_frequent(train: Images) -> Tensor:
     """Of each attribute the label that most images have: bool (A,)."""
     return train.attributes.double().mean(dim=0) > 0.5
 
 
 def majority_correct(train: Images, test: Images) -> Tensor:
     """The share of correct attributes of each test image if the more frequent label is always predicted."""
-    return (test.attributes == more_frequent(train)).float().mean(dim=1)  # (M, A) -> (M,)
+    return (test.attributes == _more_frequent(train)).float().mean(dim=1)  # (M, A) -> (M,)
 
 
 def ends(values: Tensor) -> list[float]:
@@ -109,8 +107,9 @@ def ends(values: Tensor) -> list[float]:
     return [mean - half, mean + half]
 
 
-def has_scikit_learn() -> bool:
-    return importlib.util.find_spec("sklearn") is not None
+def require_scikit_learn() -> None:
+    if not importlib.util.find_spec("sklearn"):
+        raise ValueError("attributes are predicted with scikit-learn: pip install scikit-learn.")
 
 
 def without_nan(value: Any) -> Any:

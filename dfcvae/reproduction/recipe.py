@@ -21,7 +21,7 @@ from dfcvae.device import pick_device
 from dfcvae.dfc import DFCVAE, PRESETS
 from dfcvae.evaluation import rate_distortion
 from dfcvae.fast import accelerate
-from dfcvae.reproduction.measure import AT_MOST, ends, has_scikit_learn, majority_correct, measure
+from dfcvae.reproduction.measure import AT_MOST, ends, majority_correct, measure, require_scikit_learn
 from dfcvae.runs import load_run, read_config
 from dfcvae.training import Run, train
 from dfcvae.vae import VAE
@@ -29,6 +29,7 @@ from dfcvae.vae import VAE
 NAMES = {"pixel": "plain VAE", "vae-123": "VAE-123", "vae-345": "VAE-345"}
 NAMES |= {"paper-123": "VAE-123, the paper's β", "paper-345": "VAE-345, the paper's β"}
 SIMPLE = ("psnr", "ssim", "sharpness", "mse", "kl", "active_units")
+OF_ATTRIBUTES = ("accuracy", "majority", "ahead_of_majority", "balanced")
 
 
 class Training(NamedTuple):
@@ -41,8 +42,7 @@ class Training(NamedTuple):
     @property
     def name(self) -> str:
         """That of its run folder."""
-        more = "" if self.multiple == 1 else f"-beta-x{self.multiple:g}"
-        return f"{self.preset}-{self.seed}{more}"
+        return f"{self.preset}-{self.seed}" + (f"-beta-x{self.multiple:g}" if self.multiple != 1 else "")
 
 
 @dataclass(frozen=True)
@@ -74,9 +74,9 @@ class Recipe:
     tested: int | None = None
 
     def __post_init__(self) -> None:
-        unknown = [preset for preset in self.presets if preset not in PRESETS]
-        if unknown:
-            raise ValueError(f"unknown preset {unknown[0]!r}: expected one of {', '.join(PRESETS)}.")
+        for preset in self.presets:
+            if preset not in PRESETS:
+                raise ValueError(f"unknown preset {preset!r}: expected one of {', '.join(PRESETS)}.")
         for what, chosen in ("presets", self.presets), ("seeds", self.seeds):
             if not chosen or len(set(chosen)) < len(chosen):
                 raise ValueError(f"{what} are {list(chosen)}: expected one or more, each once.")
@@ -109,8 +109,7 @@ class Recipe:
         """Into the training's folder; called again, it goes on where it was, or has nothing left to do."""
         keys = "batch_size learning_rate schedule device epochs minutes steps".split()
         chosen = {key: getattr(self, key) for key in keys} | {"seed": training.seed, "validation": validation}
-        model = accelerate(self.model(training))
-        return train(model, images, self.folder(training), **(chosen | options))
+        return train(accelerate(self.model(training)), images, self.folder(training), **(chosen | options))
 
     def models(self, images: Images, seed: int | None = None) -> dict[str, VAE]:
         """The trained models of one seed (the first, unless given) by preset; images: what they meet now.
@@ -120,11 +119,11 @@ class Recipe:
         found = {}
         for preset in self.presets:
             folder = self.folder(Training(preset, self.seeds[0] if seed is None else seed))
-            trained_on = read_config(folder)["data"]["name"]
-            if trained_on != images.name:
+            learnt = read_config(folder)["data"]["name"]
+            if learnt != images.name:
+                where = f"{folder.as_posix()!r} was trained on {learnt!r}"
                 raise ValueError(
-                    f"{folder.as_posix()!r} was trained on {trained_on!r}, and the pictures are of "
-                    f"{images.name!r}: measure a model on the data set that it learnt."
+                    f"{where}, and the pictures are of {images.name!r}: measure it on its own data."
                 )
             found[preset] = load_run(folder, pick_device(self.device))
         return found
@@ -149,6 +148,14 @@ class Row:
     figures: dict[str, Any]
     correct: Tensor
 
+    @property
+    def simple(self) -> dict[str, float]:
+        """The figures that are single numbers and stand in the table, by their names in ``summary``."""
+        found = {name: self.figures[name] for name in SIMPLE}
+        found |= {f"fid_{name}": distance for name, distance in self.figures.get("fid", {}).items()}
+        of_attributes = self.figures.get("attributes")
+        return found | {name: of_attributes[name] for name in OF_ATTRIBUTES if of_attributes}
+
 
 @dataclass(frozen=True)
 class Reproduction:
@@ -164,13 +171,12 @@ class Reproduction:
         """Figure -> {"mean", "sd"} over the preset's seeds, and "interval" (95 % over the test images) where
         there is one. sd is None for a single seed."""
         rows = [row for row in self.rows if (row.training.preset, row.training.multiple) == (preset, 1)]
-        first = rows[0].figures
-        found = {name: _over_seeds([row.figures[name] for row in rows]) for name in SIMPLE}
-        for name in first.get("fid", {}):
-            found[f"fid_{name}"] = _over_seeds([row.figures["fid"][name] for row in rows])
-        if "attributes" in first:
-            for name in ("accuracy", "majority", "ahead_of_majority", "balanced"):
-                found[name] = _over_seeds([row.figures["attributes"][name] for row in rows])
+        found: dict[str, Any] = {}
+        for name in rows[0].simple:
+            values = [row.simple[name] for row in rows]
+            sd = statistics.stdev(values) if len(values) > 1 else None
+            found[name] = {"mean": statistics.fmean(values), "sd": sd}
+        if "accuracy" in found:
             correct = torch.stack([row.correct.double() for row in rows]).mean(0)  # (seeds, N) -> (N,)
             ahead = correct - majority_correct(self.train[: self.recipe.codes], self.test)
             found["accuracy"]["interval"] = ends(correct)
@@ -179,8 +185,7 @@ class Reproduction:
 
     def curve(self) -> list[dict[str, Any]]:
         """Every training as a point of rate and distortion, by rising KL."""
-        points = rate_distortion({row.training.name: row.figures for row in self.rows})
-        return [point._asdict() for point in points]
+        return rate_distortion({row.training.name: row.figures for row in self.rows})
 
 
 def reproduce(recipe: Recipe, extractor: nn.Module | None = None, progress: bool = True) -> Reproduction:
@@ -190,10 +195,9 @@ def reproduce(recipe: Recipe, extractor: nn.Module | None = None, progress: bool
     for what would fail after the last.
     """
     images, validation, test = (recipe.load(split) for split in ("train", "validation", "test"))
-    labelled = bool(images.attribute_names)
-    if labelled and not has_scikit_learn():
-        raise ValueError("attributes are predicted with scikit-learn: pip install scikit-learn.")
-    rows = []
+    labelled, rows = bool(images.attribute_names), []
+    if labelled:
+        require_scikit_learn()
     for training in recipe.trainings():
         print(f"{training.name}: training", flush=True)
         run = recipe.train(training, images, validation, progress=progress)
@@ -201,8 +205,3 @@ def reproduce(recipe: Recipe, extractor: nn.Module | None = None, progress: bool
         found = measure(run.model, test, images, labelled, extractor, recipe.codes, training.seed)
         rows.append(Row(training, run.config, found.figures, found.correct))
     return Reproduction(recipe, images, test, rows, extractor)
-
-
-def _over_seeds(values: list[float]) -> dict[str, Any]:
-    sd = statistics.stdev(values) if len(values) > 1 else None
-    return {"mean": statistics.fmean(values), "sd": sd}

@@ -120,21 +120,21 @@ def commit() -> str:
 
 def facts(recipe: Recipe, train: Images, test: Images, models: Mapping[str, DFCVAE]) -> dict[str, str]:
     """Where figures come from: checksums of data and loss networks, commit, machine, versions, date."""
-    networks = {}
+    found = {
+        "Data": f"{title(train)}; {title(test)}",
+        "SHA-256 of the pixels to train on": fingerprint({"": train.pixels}),
+        "SHA-256 of the pixels to test on": fingerprint({"": test.pixels}),
+    }
     for preset, model in models.items():
         if model.perceptual:
             vgg = model.perceptual.vgg
             which = f"{vgg.weights_name} ({', '.join(vgg.layers)}), SHA-256 of its tensors "
-            networks[f"Loss network of {NAMES[preset]}"] = which + fingerprint(dict(vgg.named_buffers()))
-    packages = {found.name: found.version for found in importlib.metadata.distributions()}
+            found[f"Loss network of {NAMES[preset]}"] = which + fingerprint(dict(vgg.named_buffers()))
+    packages = {one.name: one.version for one in importlib.metadata.distributions()}
     versions = {"dfcvae": __version__, "Python": platform.python_version()}
     versions["torch"] = torch.__version__  # with the CUDA that it was built for
     versions |= {name: packages.get(name, "not installed") for name in PACKAGES}
-    return {
-        "Data": f"{title(train)}; {title(test)}",
-        "SHA-256 of the pixels to train on": fingerprint({"": train.pixels}),
-        "SHA-256 of the pixels to test on": fingerprint({"": test.pixels}),
-        **networks,
+    return found | {
         "Seeds": ", ".join(map(str, recipe.seeds)),
         "Commit": f"{commit()} (trainings that were there already may come from earlier code)",
         "Device": describe(pick_device(recipe.device)),
@@ -162,20 +162,18 @@ def settings(
     model, per_epoch = next(iter(models.values())), len(train) // recipe.batch_size
     planned = recipe.steps or round((recipe.epochs or 0) * per_epoch)
     steps = sorted({config["training"]["steps"] for config in configs} or {planned})
-    weights = [
-        f"{NAMES[preset]}: " + ", ".join(f"{layer} {w:.3g}" for layer, w in one.effective_weights.items())
-        for preset, one in models.items()
-    ]
-    vggs = [one.perceptual.vgg for one in models.values() if one.perceptual]
-    networks = {
-        f"{vgg.weights_name}, {vgg.trunk[0].out_channels} channels where VGG-19 has 64" for vgg in vggs
-    }
+    precisions = sorted({config["training"]["precision"] for config in configs})
+    networks, weights = set(), []
+    for preset, one in models.items():
+        layers = ", ".join(f"{layer} {weight:.3g}" for layer, weight in one.effective_weights.items())
+        weights.append(f"{NAMES[preset]}: {layers}")
+        if one.perceptual:
+            vgg = one.perceptual.vgg
+            networks.add(f"{vgg.weights_name}, {vgg.trunk[0].out_channels} channels where VGG-19 has 64")
     side, parameters = f"{model.image_size} × {model.image_size}", sum(p.numel() for p in model.parameters())
     rate = f"{recipe.learning_rate:g}, {recipe.schedule}".replace("halve", "halved every epoch")
-    precisions = sorted({config["training"]["precision"] for config in configs})
-    svms = (
-        f"{len(train.attribute_names)}, linear SVMs on standardised mu of {min(len(train), recipe.codes):,}"
-    )
+    codes, count = min(len(train), recipe.codes), len(train.attribute_names)
+    svms = f"{count}, linear SVMs on standardised mu of {codes:,}"
     return [  # – is what we do not know
         ("pictures", "CelebA, 202,599; no split named", "CelebA", f"{title(train)}; {title(test)}"),
         ("crop", "cropped and scaled", "138 pixels, off-centre", CROPS.get(train.name, "none")),
@@ -185,8 +183,8 @@ def settings(
         ("λ: KL + λ · mean squared feature", "0.25 a layer", "0.0125 a layer", "; ".join(weights)),
         ("batch", "64", "–", str(recipe.batch_size)),
         ("learning rate of Adam", "0.0005, halved every epoch", "halved in the loop over steps", rate),
-        ("epochs", "5", "–", ", ".join(f"{count / per_epoch:.3g}" for count in steps)),
-        ("steps", "15,825, if it trained on all", "–", ", ".join(f"{count:,}" for count in steps)),
+        ("epochs", "5", "–", ", ".join(f"{n / per_epoch:.3g}" for n in steps)),
+        ("steps", "15,825, if it trained on all", "–", ", ".join(f"{n:,}" for n in steps)),
         ("precision of convolutions", "–", "–", ", ".join(precisions) or "–"),
         ("before the loss network", "as they are", "as they are", "both moved by the same few pixels"),
         ("the plain VAE", "–", "twice as wide, other rate and batch", "same network, start, rate, batches"),
@@ -211,17 +209,15 @@ def results(done: Reproduction) -> dict[str, Any]:
     found = facts(recipe, *images, models)
     if isinstance(done.extractor, Inception):
         found["SHA-256 of FID's Inception"] = done.extractor.sha256
-    runs = [{"name": row.training.name, "config": row.config, "figures": row.figures} for row in done.rows]
-    return without_nan(
-        {
-            "recipe": asdict(recipe),
-            "facts": found,
-            "settings": settings(recipe, *images, models, [row.config for row in done.rows]),
-            "summary": {preset: done.summary(preset) for preset in recipe.presets},
-            "curve": done.curve(),
-            "runs": runs,
-        }
-    )
+    everything = {
+        "recipe": asdict(recipe),
+        "facts": found,
+        "settings": settings(recipe, *images, models, [row.config for row in done.rows]),
+        "summary": {preset: done.summary(preset) for preset in recipe.presets},
+        "curve": done.curve(),
+        "runs": [{"name": r.training.name, "config": r.config, "figures": r.figures} for r in done.rows],
+    }
+    return without_nan(everything)
 
 
 def report(
