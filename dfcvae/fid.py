@@ -1,10 +1,9 @@
 """The Fréchet distance of two streams of pictures, and the network that makes it the FID.
 
 Heusel et al., "GANs Trained by a Two Time-Scale Update Rule Converge to a Local Nash Equilibrium",
-arXiv 1706.08500. Two Gaussians are fitted to the features of two sets of pictures; with the features of one
-Inception network, trained on ImageNet, their distance is called FID. It is an ImageNet network like the VGG
-that a DFC-VAE learns to please, and so not neutral. Distances in different features do not compare, nor do
-those of different numbers of pictures: few pictures lie farther apart.
+arXiv 1706.08500. Two Gaussians are fitted to the features of two sets of pictures; in the features of one
+Inception network, trained on ImageNet as the VGG of a DFC-VAE is, their distance is called FID. Distances in
+different features do not compare, nor do those of different numbers of pictures.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ class FrechetDistance:
 
     extractor: pictures (N, 3, S, S), as they are given to ``add``, -> features (N, F). What is kept are
     float64 sums of F and F x F numbers on each side (67 MB for Inception's 2,048), however many pictures
-    come; the sums and the formula are torchmetrics'.
+    come. Sums and formula are torchmetrics'.
     """
 
     def __init__(self, extractor: Callable[[Tensor], Tensor]) -> None:

@@ -75,9 +75,8 @@ def attribute_vectors(mu: Tensor, attributes: Tensor, n: int = 1000) -> Tensor:
     paper takes 1,000). ValueError where a side is empty.
     """
     if attributes.ndim != 2 or len(attributes) != len(mu):
-        raise ValueError(
-            f"attributes are {tuple(attributes.shape)}, codes {tuple(mu.shape)}: expected a row a code."
-        )
+        found = f"attributes are {tuple(attributes.shape)}, codes {tuple(mu.shape)}"
+        raise ValueError(f"{found}: expected a row a code.")
     vectors = []
     for column, has in enumerate(attributes.bool().unbind(1)):
         if has.all() or not has.any():

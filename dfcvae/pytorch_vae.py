@@ -1,8 +1,8 @@
 """The DFC-VAE class of PyTorch-VAE with its faults repaired.
 
-AntixK/PyTorch-VAE, models/dfcvae.py, is the PyTorch version that most people read. Its network and its
-interface are kept, so that its checkpoints load and its training scripts run; its loss is that of Hou et al.,
-arXiv 1610.00291. Sentences on "the original" name a fault where it is repaired.
+AntixK/PyTorch-VAE, models/dfcvae.py, is the version that most people read. Its network and its interface are
+kept, so that its checkpoints load and its training scripts run; its loss is that of Hou et al., arXiv
+1610.00291. Sentences on "the original" name a fault where it is repaired.
 """
 
 from __future__ import annotations
@@ -53,9 +53,8 @@ class DFCVAE(BaseVAE):
     and ``save_image(normalize=True)`` hid it. name: not used; the original's configuration files pass it.
     features: the loss network, as ``VGGFeatures(weights=...)``, or a VGGFeatures of one's own; frozen, and in
     no ``state_dict()`` and no ``parameters()``. The original downloaded a VGG when it was constructed, kept
-    575 MB of it in every checkpoint beside 3.9 million trained parameters, and gave it to Adam.
-    legacy_loss: compute the original's loss, faults included, on legacy_features, the ``.features`` of a
-    vgg19_bn; torchvision's, downloaded, unless given.
+    its 575 MB in every checkpoint, and gave it to Adam. legacy_loss: compute the original's loss, faults
+    included, on legacy_features, the ``.features`` of a vgg19_bn; torchvision's, downloaded, unless given.
 
     A state dict of the original loads with ``load_state_dict``, its VGG dropped; in its trainer's checkpoints
     "model." stands before every key. Raises ValueError for channels, sizes or ranges that do not fit.
@@ -150,16 +149,15 @@ class DFCVAE(BaseVAE):
     def extract_features(self, input: Tensor, feature_layers: Sequence[str] | None = None) -> list[Tensor]:
         """Features of images in data_range, (N, C_l, H_l, W_l) each, in the order of the loss network.
 
-        feature_layers: some of its layers by name (by number with ``legacy_loss``), all unless given.
-        Raises ValueError for an unknown layer. ``VGGFeatures`` repairs five faults of the original: images
-        are normalised as the VGG was trained; no in-place ReLU overwrites a captured tensor; ``train()``
-        leaves batch norm in eval, so that no image is normalised by its batch; its running statistics do
-        not move; and the VGG ends at the last layer of the loss (460 million multiply-adds, not 1,592).
+        feature_layers: some of its layers by name, all unless given. ValueError for an unknown layer.
+        ``VGGFeatures`` repairs five faults of the original: images are normalised as the VGG was trained; no
+        in-place ReLU overwrites a captured tensor; ``train()`` leaves batch norm in eval, so that no image is
+        normalised by its batch; its running statistics do not move; and the VGG ends at the last layer of the
+        loss (460 million multiply-adds, not 1,592).
         """
         images = input.expand(-1, 3, -1, -1)  # grey -> three equal channels
-        unit = (images - self.data_range[0]) / (2 * self.half_width)
-        features = self.feature_network(images if self.legacy_loss else unit)
-        wanted = feature_layers or (LEGACY_LAYERS if self.legacy_loss else tuple(features))
+        features = self.feature_network((images - self.data_range[0]) / (2 * self.half_width))
+        wanted = feature_layers or features.keys()
         if unknown := set(wanted) - set(features):
             raise ValueError(f"no layers {sorted(unknown)}: the loss network gives {', '.join(features)}.")
         return [phi for layer, phi in features.items() if layer in wanted]
@@ -176,9 +174,9 @@ class DFCVAE(BaseVAE):
         the KL in training and half of the KL in validation, so that the best checkpoint is the one with the
         lowest KL: give both the same M_N. ``dfcvae.dfc`` tells how to choose beta for a loss network.
         """
-        recons, input, recons_features, input_features, mu, log_var = args
+        recons, input, *features_of_both, mu, log_var = args
         pixels, kl = F.mse_loss(recons.float(), input.float()), kl_divergence(mu, log_var)
-        pairs = zip(recons_features, input_features, strict=True)
+        pairs = zip(*features_of_both, strict=True)
         squares = torch.stack([F.mse_loss(r.float(), i.float()) for r, i in pairs]).sum()
         features = squares if self.legacy_loss else 0.5 * squares
         loss = self.alpha * M_N * kl + self.beta * (features + pixels if self.legacy_loss else features)
@@ -202,17 +200,15 @@ class _LegacyFeatures(nn.Module):
     """A frozen copy of vgg19_bn's features whose batch norm follows ``train()``, as the original's did."""
 
     def __init__(self, features: nn.Module | None) -> None:
-        super().__init__()
-        if features is None:
-            from torchvision.models import vgg19_bn
+        from torchvision.models import vgg19_bn
 
-            features = vgg19_bn(weights="IMAGENET1K_V1").features
-        self.trunk = deepcopy(features).eval()
+        super().__init__()
+        self.trunk = deepcopy(features or vgg19_bn(weights="IMAGENET1K_V1").features).eval()
         freeze(self.trunk)
 
-    def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """Every layer's output, to the very end, as the in-place ReLUs behind leave it."""
-        outputs = {}
+    def forward(self, unit: Tensor) -> dict[str, Tensor]:
+        """LEGACY_LAYERS of images in [0, 1], as the in-place ReLUs behind leave them; it runs to the end."""
+        h, outputs = 2 * unit - 1, {}
         for name, layer in self.trunk.named_children():
-            images = outputs[name] = layer(images)
-        return outputs
+            h = outputs[name] = layer(h)
+        return {name: outputs[name] for name in LEGACY_LAYERS}

@@ -153,16 +153,9 @@ def turn(draw: Callable[..., show.Shown], **knobs: tuple[float, float, float, fl
 def _slider(tag: str, low: float, high: float, step: float, start: float, form: str) -> Any:
     import ipywidgets as w
 
-    return (w.IntSlider if form == "d" else w.FloatSlider)(
-        start,
-        min=low,
-        max=high,
-        step=step,
-        description=tag,
-        readout_format=form,
-        style={"description_width": "11em"},
-        layout=w.Layout(width="99%"),
-    )
+    kind, looks = w.IntSlider if form == "d" else w.FloatSlider, {"readout_format": form, "description": tag}
+    style, layout = {"description_width": "11em"}, w.Layout(width="99%")
+    return kind(start, min=low, max=high, step=step, style=style, layout=layout, **looks)
 
 
 class Explorer:
@@ -218,7 +211,7 @@ class Explorer:
         self.widget._view_count = 0  # a front end that shows the widget counts its views and tells us
 
         def answered(change: dict) -> None:
-            if change["new"] and place is not None:
+            if change["new"]:
                 # Folded away and not gone: a notebook that is saved now may be read where nothing answers.
                 summary = "<summary>Still pictures, for readers without sliders</summary>"
                 place.update(HTML(f"<details>{summary}{still._repr_html_()}</details>"))

@@ -24,16 +24,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from numpy import ndarray
 
-COLOURS = {
-    "orange": "#E69F00",
-    "sky": "#56B4E9",
-    "green": "#009E73",
-    "yellow": "#F0E442",
-    "blue": "#0072B2",
-    "vermillion": "#D55E00",
-    "purple": "#CC79A7",
-    "black": "#000000",
-}
+COLOURS = {"orange": "#E69F00", "sky": "#56B4E9", "green": "#009E73", "yellow": "#F0E442", "blue": "#0072B2"}
+COLOURS |= {"vermillion": "#D55E00", "purple": "#CC79A7", "black": "#000000"}
 SERIES = ("blue", "vermillion", "green", "purple", "black")  # in this order; yellow is too pale for a line
 DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))  # so that a print in grey can be read as well
 WIDTH, DPI, POINTS = 656, 128, 12  # pixels: five faces of 64 twice enlarged; pixels an inch; size of letters

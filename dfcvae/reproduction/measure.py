@@ -20,11 +20,13 @@ COMPONENTS = 10  # Gaussians of the mixture
 
 
 class Measured(NamedTuple):
-    """figures: numbers, lists and tables of them, ready for JSON but for NaN. correct: of each test image the
-    share of attributes that is predicted correctly, float32 (N,), empty where none are predicted."""
+    """figures: numbers, lists and tables of them, ready for JSON but for NaN. correct, majority: of each test
+    image the share of attributes that is predicted correctly, by the SVMs and by the label that is more
+    frequent in training; float32 (N,), empty where none are predicted."""
 
     figures: dict[str, Any]
-    correct: Tensor
+    correct: Tensor = torch.empty(0)
+    majority: Tensor = torch.empty(0)
 
 
 def measure(
@@ -46,17 +48,18 @@ def measure(
         require_scikit_learn()
     if train is None and (attributes or extractor is not None):
         raise ValueError("attributes and samples of a mixture are learnt from training images: give some.")
-    figures, correct = evaluate(model, test), torch.empty(0)
+    found = Measured(evaluate(model, test))
     if train is not None:
         train = train[:at_most]
         codes = encode(model, train)
         if extractor is not None:
             enough = len(codes.mu) >= COMPONENTS * model.latent_dim and importlib.util.find_spec("sklearn")
             priors = {"mixture": fit_prior(codes, "mixture", COMPONENTS, seed)} if enough else {}
-            figures["fid"] = fid(model, test, extractor, priors, seed)
+            found.figures["fid"] = fid(model, test, extractor, priors, seed)
         if attributes:
-            figures["attributes"], correct = predict(codes.mu, train, encode(model, test).mu, test)
-    return Measured(figures, correct)
+            read = predict(codes.mu, train, encode(model, test).mu, test)
+            found = read._replace(figures=found.figures | {"attributes": read.figures})
+    return found
 
 
 def predict(codes: Tensor, train: Images, unseen: Tensor, test: Images) -> Measured:
@@ -71,12 +74,11 @@ def predict(codes: Tensor, train: Images, unseen: Tensor, test: Images) -> Measu
             f"{len(test.attribute_names)} in the test: expected the same ones, at least one ('faces' and "
             "'celeba' have some, a folder has none)."
         )
-    read = read_attributes(codes, train.attributes, unseen)  # (M, A)
-    columns = zip(
-        test.attribute_names, read.T, test.attributes.T, _more_frequent(train).tolist(), strict=True
-    )
+    read, truth = read_attributes(codes, train.attributes, unseen), test.attributes  # (M, A) each
+    often = train.attributes.double().mean(0) > 0.5  # (A,)
+    columns = zip(test.attribute_names, read.T, truth.T, often.tolist(), strict=True)
     each = [judge(*column) for column in columns]
-    correct, majority = (read == test.attributes).float().mean(1), majority_correct(train, test)  # (M,) each
+    correct, majority = ((labels == truth).float().mean(1) for labels in (read, often))  # (M,) each
     figures = {
         "accuracy": correct.double().mean().item(),
         "accuracy_interval": ends(correct),
@@ -88,17 +90,7 @@ def predict(codes: Tensor, train: Images, unseen: Tensor, test: Images) -> Measu
         "test_images": len(test),
         "each": [asdict(one) for one in each],
     }
-    return Measured(figures, correct)
-
-
-def _more_frequent(train: Images) -> Tensor:
-    """Of each attribute the label that most images have: bool (A,)."""
-    return train.attributes.double().mean(dim=0) > 0.5
-
-
-def majority_correct(train: Images, test: Images) -> Tensor:
-    """The share of correct attributes of each test image if the more frequent label is always predicted."""
-    return (test.attributes == _more_frequent(train)).float().mean(dim=1)  # (M, A) -> (M,)
+    return Measured(figures, correct, majority)
 
 
 def ends(values: Tensor) -> list[float]:

@@ -21,7 +21,7 @@ from dfcvae.device import pick_device
 from dfcvae.dfc import DFCVAE, PRESETS
 from dfcvae.evaluation import rate_distortion
 from dfcvae.fast import accelerate
-from dfcvae.reproduction.measure import AT_MOST, ends, majority_correct, measure, require_scikit_learn
+from dfcvae.reproduction.measure import AT_MOST, ends, measure, require_scikit_learn
 from dfcvae.runs import load_run, read_config
 from dfcvae.training import Run, train
 from dfcvae.vae import VAE
@@ -147,6 +147,7 @@ class Row:
     config: dict[str, Any]
     figures: dict[str, Any]
     correct: Tensor
+    majority: Tensor
 
     @property
     def simple(self) -> dict[str, float]:
@@ -178,9 +179,8 @@ class Reproduction:
             found[name] = {"mean": statistics.fmean(values), "sd": sd}
         if "accuracy" in found:
             correct = torch.stack([row.correct.double() for row in rows]).mean(0)  # (seeds, N) -> (N,)
-            ahead = correct - majority_correct(self.train[: self.recipe.codes], self.test)
             found["accuracy"]["interval"] = ends(correct)
-            found["ahead_of_majority"]["interval"] = ends(ahead)
+            found["ahead_of_majority"]["interval"] = ends(correct - rows[0].majority)
         return found
 
     def curve(self) -> list[dict[str, Any]]:
@@ -203,5 +203,5 @@ def reproduce(recipe: Recipe, extractor: nn.Module | None = None, progress: bool
         run = recipe.train(training, images, validation, progress=progress)
         print(f"{training.name}: measuring on {len(test):,} images", flush=True)
         found = measure(run.model, test, images, labelled, extractor, recipe.codes, training.seed)
-        rows.append(Row(training, run.config, found.figures, found.correct))
+        rows.append(Row(training, run.config, *found))
     return Reproduction(recipe, images, test, rows, extractor)

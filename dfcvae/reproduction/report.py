@@ -9,6 +9,7 @@ import hashlib
 import importlib.metadata
 import json
 import platform
+import shutil
 import subprocess
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -37,6 +38,7 @@ CROPS = {
     "lfw": f"the centre {lfw.CROP} × {lfw.CROP} of 250 × 250 pixels, bicubic",
     "folder": "the centre square, bicubic",
 }
+COMPARED = "", "the paper", "its code", "here"
 PACKAGES = ("torchvision", "torchmetrics", "scikit-learn", "scipy", "numpy")
 # Label, figure of ``Reproduction.summary``, factor, digits.
 LINES = (
@@ -108,14 +110,11 @@ def fingerprint(tensors: Mapping[str, Tensor]) -> str:
 
 def commit() -> str:
     """The commit of the checkout that the package runs from, "-dirty" where it was changed since."""
-    folder = Path(__file__).resolve().parents[2]
-    command = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--exclude=*"]
-    try:
-        if (folder / ".git").exists():  # and not a checkout around an environment with an installed package
-            return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.SubprocessError):
-        pass  # no git, or a checkout that it does not trust
-    return "not known (no git checkout)"
+    found, folder = "", Path(__file__).resolve().parents[2]
+    if shutil.which("git") and (folder / ".git").exists():  # not a checkout around an installed package
+        command = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--exclude=*"]
+        found = subprocess.run(command, capture_output=True, text=True).stdout.strip()
+    return found or "not known (no git checkout)"
 
 
 def facts(recipe: Recipe, train: Images, test: Images, models: Mapping[str, DFCVAE]) -> dict[str, str]:
@@ -226,26 +225,25 @@ def report(
     """The whole text, Markdown; found: what ``results`` gives."""
     of_celeba, name = done.train.name == "celeba", DATA.get(done.train.name, done.train.name)
     warning = f"**None of this was measured on CelebA, the paper's data: these are {name}.**\n\n"
-    deviations = table(("", "the paper", "its code", "here"), found["settings"])
-    drawings = [f"![{alt}]({file})\n\n*{alt}*" for file, alt in figures.items()]
+    measured = [LEGEND, comparison(done, found["summary"]), *notes, BELOW]
     parts = {
         "What was measured": ("" if of_celeba else warning) + bullets(found["facts"]),
-        "Deviations: rows whose last cell differs from the first": deviations,
-        "Figures beside the paper's": "\n\n".join(
-            [LEGEND, comparison(done, found["summary"], of_celeba), *notes, BELOW]
-        ),
-        "Pictures": "\n\n".join(drawings),
+        "Deviations: rows whose last cell differs from the first": table(COMPARED, found["settings"]),
+        "Figures beside the paper's": "\n\n".join(measured),
+        "Pictures": "\n\n".join(f"![{alt}]({file})\n\n*{alt}*" for file, alt in figures.items()),
     }
     return page(f"Reproducing the DFC-VAE on {name}{'' if of_celeba else ' (not CelebA)'}", parts)
 
 
-def comparison(done: Reproduction, summary: Mapping[str, Any], of_celeba: bool) -> str:
+def comparison(done: Reproduction, summary: Mapping[str, Any]) -> str:
     """The table: a line a figure, a column a preset, the paper's numbers last."""
-    presets = done.recipe.presets
-    words = {"attributes": len(done.train.attribute_names), "distance": "FID"}
-    words["latents"] = len(done.rows[0].figures["kl_per_latent"])
-    if done.extractor and not isinstance(done.extractor, Inception):
-        words["distance"] = f"Fréchet distance by {type(done.extractor).__name__}"
+    presets, extractor = done.recipe.presets, done.extractor
+    by_inception = extractor is None or isinstance(extractor, Inception)
+    words = {
+        "attributes": len(done.train.attribute_names),
+        "latents": len(done.rows[0].figures["kl_per_latent"]),
+        "distance": "FID" if by_inception else f"Fréchet distance by {type(extractor).__name__}",
+    }
     lines = []
     for label, figure, times, digits in LINES:
         cells = [_cell(summary[preset].get(figure), times, digits) for preset in presets]
@@ -253,7 +251,7 @@ def comparison(done: Reproduction, summary: Mapping[str, Any], of_celeba: bool) 
         lines.append((label.format(**words), *cells, said))
     for method, percent in list(REPORTED.items())[:-1]:
         lines.append((f"{method}, trained on the labels, %", *["–"] * len(presets), f"{percent:.2f}"))
-    last = "the paper, on CelebA" + ("" if of_celeba else ": **not comparable**")
+    last = "the paper, on CelebA" + ("" if done.train.name == "celeba" else ": **not comparable**")
     return table(("", *(NAMES[preset] for preset in presets), last), lines)
 
 
