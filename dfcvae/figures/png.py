@@ -32,13 +32,13 @@ def enlarged(images: Tensor, zoom: int) -> Tensor:
     return to_uint8(images).cpu().repeat_interleave(zoom, -1).repeat_interleave(zoom, -2)
 
 
-def grid(images: Tensor, columns: int = 8, zoom: int = 1) -> Tensor:
+def grid(images: Tensor, columns: int = 8, zoom: int = 1, gap: int = GAP) -> Tensor:
     """Images (N, 3, H, W) side by side, row after row: uint8 (3, rows * H', columns * W') with white gaps."""
     images = enlarged(images, zoom)
     blank = images.new_full((-len(images) % columns, *images.shape[1:]), PAPER)  # fills the last row
-    tiles = F.pad(torch.cat([images, blank]), (0, GAP, 0, GAP), value=PAPER)  # (rows * columns, 3, H', W')
+    tiles = F.pad(torch.cat([images, blank]), (0, gap, 0, gap), value=PAPER)  # (rows * columns, 3, H', W')
     sheet = tiles.unflatten(0, (-1, columns)).permute(2, 0, 3, 1, 4)  # -> (3, rows, H', columns, W')
-    return F.pad(sheet.flatten(3, 4).flatten(1, 2), (GAP, 0, GAP, 0), value=PAPER)
+    return F.pad(sheet.flatten(3, 4).flatten(1, 2), (gap, 0, gap, 0), value=PAPER)
 
 
 def save_png(path: str | Path, image: Tensor) -> Path:

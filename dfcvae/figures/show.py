@@ -17,12 +17,11 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from dfcvae.figures.png import enlarged, to_uint8
+from dfcvae.figures.png import enlarged, grid, to_uint8
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-    from numpy import ndarray
 
 COLOURS = {"orange": "#E69F00", "sky": "#56B4E9", "green": "#009E73", "yellow": "#F0E442", "blue": "#0072B2"}
 COLOURS |= {"vermillion": "#D55E00", "purple": "#CC79A7", "black": "#000000"}
@@ -175,7 +174,9 @@ def planes(
             first = name if pair[0].get_subplotspec().is_first_row() else None
             pair[0].plot(x, y, "os^"[i % 3], color=COLOURS[SERIES[i]], markersize=2.5, alpha=0.6, label=first)
         extent = (-limit, limit, -limit, limit)
-        pair[1].imshow(_mosaic(pictures), extent=extent, interpolation="nearest")
+        coarse = to_uint8(pictures) // 8 * 8 + 4  # 32 levels are enough so small, and halve the file
+        mosaic = grid(coarse, round(len(pictures) ** 0.5), gap=0)  # (3, k * S, k * S)
+        pair[1].imshow(mosaic.permute(1, 2, 0).numpy(), extent=extent, interpolation="nearest")
         for axis, ink in zip(pair, ("black", "white"), strict=True):
             for radius in (1, 2, 3):
                 axis.add_patch(Circle((0, 0), radius, fill=False, linestyle="--", edgecolor=ink))
@@ -215,14 +216,6 @@ def maps(places: Mapping[str, Tensor], has: Tensor, names: tuple[str, str], alt:
         *axis.get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False, fontsize=POINTS
     )
     return Shown(figure, alt)
-
-
-def _mosaic(pictures: Tensor) -> ndarray:
-    """(k * k, 3, S, S) -> (k * S, k * S, 3), uint8."""
-    side = round(len(pictures) ** 0.5)
-    coarse = to_uint8(pictures).cpu() // 8 * 8 + 4  # 32 levels are enough so small, and halve the file
-    rows = coarse.unflatten(0, (side, side))  # (row, column, 3, S, S)
-    return rows.permute(0, 3, 1, 4, 2).flatten(0, 1).flatten(1, 2).contiguous().numpy()
 
 
 def empty(height: float) -> Figure:
