@@ -56,7 +56,7 @@ class FoldedUpsampleConv2d(UpsampleConv2d):
 def _with_border(h: Tensor) -> Tensor:
     """The border replicated once around."""
     if torch.compiler.is_compiling():
-        # The gradient of F.pad lies in memory as the compiler does not expect it (seen with torch 2.15), and a
+        # The gradient of F.pad lies in memory as the compiler does not expect (seen with torch 2.15), and a
         # concatenation, which takes five times as long by itself, is fused with what follows.
         h = torch.cat([h[..., :1, :], h, h[..., -1:, :]], dim=2)
         return torch.cat([h[..., :1], h, h[..., -1:]], dim=3)
