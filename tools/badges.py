@@ -30,8 +30,8 @@ REPOSITORY = re.compile(
 NO_BRANCH = re.compile(r"^$|^[-/]|[/.]$|^@$|\.\.|//|@\{|(^|/)\.|\.lock(/|$)|[\s\x00-\x1f\x7f~^:?*\[\\\"']")
 
 NOTICE = (
-    '*Colab: an "Open in Colab" badge appears here once the course has a public address (`dfcvae badges` '
-    "will write it). There, save a copy first: File → Save a copy in Drive.*"
+    '*Colab: an "Open in Colab" badge appears here once the course has a public address (`tools/badges.py` '
+    "writes it). There, save a copy first: File → Save a copy in Drive.*"
 )
 SAVE = "*In Colab, save a copy first: File → Save a copy in Drive.*"
 STAYS = "It installs nothing and mounts nothing:"

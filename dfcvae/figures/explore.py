@@ -23,8 +23,6 @@ from dfcvae.figures.png import enlarged, png_bytes
 if TYPE_CHECKING:
     import ipywidgets
 
-    from dfcvae.vae import VAE
-
 PAUSE = 0.03  # seconds from one picture's start to the next at least: the next one shows what came in between
 GAP = 8  # pixels between the two pictures
 HELP = "Tab goes from control to control, the arrow keys turn it; a number beside a slider can be typed over."
