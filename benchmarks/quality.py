@@ -29,7 +29,7 @@ from dfcvae.course.profiles import profile
 from dfcvae.device import available_threads, pick_precision
 from dfcvae.drawing import DRAWING_VERSION
 from dfcvae.evaluation import evaluate, frechet_distance, laplacian, laplacian_variance, reconstructions
-from dfcvae.files import sha256
+from dfcvae.files import digest
 from dfcvae.runs import read_metrics
 from dfcvae.training import Settings
 from dfcvae.vgg import VGGFeatures
@@ -85,7 +85,7 @@ def main() -> None:
     facts = {"plain_learning_rate": rate, "validation_loss_by_rate": {f"{r:g}": v for r, v in losses.items()}}
     facts |= {"dfc_learning_rate": Settings.learning_rate, "steps": options.steps}
     facts |= {"batch_size": profile().batch_size, "test_faces": len(test), "drawing": DRAWING_VERSION}
-    facts |= {"loss_network": features.weights_name, "loss_network_sha256": sha256(MINI_FILE)}
+    facts |= {"loss_network": features.weights_name, "loss_network_sha256": digest(MINI_FILE)}
     facts |= {"torch": torch.__version__, "precision": pick_precision(torch.device("cpu"), "auto")}
     facts |= {"attribute_names": list(test.attribute_names)}
     originals = attribute_scores(judge, test.float(), test.attributes)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-# Of a loss in fp16. It starts at some thousand nats: with PyTorch's 65,536 the first ten steps would overflow.
+# Of a loss in fp16, some thousand nats at first: with PyTorch's 65,536 the first ten steps would overflow.
 FIRST_SCALE = 32.0
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # names of mallopt(3)
 

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from dfcvae.figures.png import to_uint8
-from dfcvae.files import load_checked, sha256
+from dfcvae.files import digest, load_checked
 
 INCEPTION_FILE = "weights-inception-2015-12-05-6726825d.pth"
 
@@ -100,7 +100,7 @@ class Inception(nn.Module):
             raise ValueError(f"{weights.name} is refused ({error}): fetch {INCEPTION_FILE} again.") from None
         from torchmetrics.image.fid import NoTrainInceptionV3
 
-        self.sha256 = sha256(weights)
+        self.sha256 = digest(weights)
         self.network = NoTrainInceptionV3("inception-v3-compat", ["2048"], str(weights))
 
     def forward(self, pictures: Tensor) -> Tensor:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
-import json
 import os
 import pickle
 import re
@@ -93,27 +92,6 @@ def digest(path: Path, algorithm: str = "sha256") -> str:
         while chunk := file.read(BLOCK):
             found.update(chunk)
     return found.hexdigest()
-
-
-def sha256(path: Path) -> str:
-    return digest(path)
-
-
-def recorded_sha256(path: Path) -> str | None:
-    """What the ``checksums.json`` beside a file says that its SHA-256 is, or None."""
-    table = path.parent / "checksums.json"
-    try:
-        return json.loads(table.read_text(encoding="utf-8"))[path.name]["sha256"]
-    except (OSError, ValueError, LookupError, TypeError, RecursionError):
-        return None
-
-
-def record_checksum(path: Path) -> None:
-    """Enter a file's sha256 and length into the ``checksums.json`` beside it."""
-    table = path.parent / "checksums.json"
-    sums = json.loads(table.read_text(encoding="utf-8")) if table.is_file() else {}
-    sums[path.name] = {"sha256": sha256(path), "bytes": path.stat().st_size}
-    table.write_text(json.dumps(dict(sorted(sums.items())), indent=2) + "\n", encoding="utf-8")
 
 
 def checksum(tensor: Tensor) -> int:

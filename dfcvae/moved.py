@@ -40,9 +40,9 @@ PARTS = {  # where modules are now: the old names
     "photos.lfw": "lfw",
     "photos.pack": "packing",
     "reproduction.draw": "course.reproduction",
-    "reproduction.measure": "measure attributes",
+    "reproduction.measure": "attributes measure",
     "reproduction.recipe": "reproduce",
-    "reproduction.report": "report deviations provenance",
+    "reproduction.report": "deviations provenance report",
     "runs": "checkpoint conditions locks",
     "training": "feeding loop metrics settings stopping trainer",
 }

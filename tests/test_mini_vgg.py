@@ -1,6 +1,5 @@
 """The shipped loss network: that the file is whole, and that its features can serve as a loss."""
 
-import hashlib
 import json
 
 import drawn_textures
@@ -11,6 +10,7 @@ from safetensors import safe_open
 from torch import nn
 
 from dfcvae import faces
+from dfcvae.perceptual import measure_differences
 from dfcvae.vgg import WIDTHS, VGGFeatures, build_layers
 from dfcvae.weights import MINI_FILE
 
@@ -47,11 +47,19 @@ def blur(x, times):
     return x
 
 
-def test_file_is_the_one_of_the_checksum_and_small():
-    sums = json.loads(MINI_FILE.with_name("checksums.json").read_text(encoding="utf-8"))[MINI_FILE.name]
-    content = MINI_FILE.read_bytes()
-    assert hashlib.sha256(content).hexdigest() == sums["sha256"]
-    assert len(content) == sums["bytes"] < 3_000_000
+def test_file_is_small_and_a_changed_weight_is_noticed(tmp_path):
+    assert MINI_FILE.stat().st_size < 3_000_000
+    changed = bytearray(MINI_FILE.read_bytes())
+    changed[-1000] ^= 1
+    (tmp_path / "changed.safetensors").write_bytes(changed)
+    with pytest.raises(ValueError, match="its tensors are not those of its checksum"):
+        VGGFeatures(weights=tmp_path / "changed.safetensors")
+
+
+def test_constants_of_calibration_are_those_of_the_drawn_faces():
+    vgg = VGGFeatures(layers=("relu1_1", "relu3_1", "relu5_1"), weights="mini")
+    for layer, measured in measure_differences(vgg).items():
+        assert vgg.calibration[layer] == pytest.approx(measured, rel=1e-3)
 
 
 def test_file_holds_a_narrow_vgg19_in_half_precision_and_says_how_to_feed_it():

@@ -3,7 +3,7 @@
     python tools/train_course_models.py [--steps 4000] [--jobs 2] [autoencoder plain dfc-123 dfc-345]
 
 Half precision on disk, 4.6 MB each, in dfcvae/pretrained, with how they were made in their metadata and
-their sha256 in checksums.json. Run folders stay below --out; what is trained there is not trained again.
+Run folders stay below --out; what is trained there is not trained again.
 """
 
 from __future__ import annotations
@@ -23,7 +23,6 @@ from dfcvae.device import available_threads
 from dfcvae.drawing import DRAWING_VERSION
 from dfcvae.evaluation import evaluate
 from dfcvae.fast import accelerate
-from dfcvae.files import record_checksum
 
 RECIPES = {
     "autoencoder": {"preset": "pixel", "alpha": 0.0},
@@ -63,7 +62,7 @@ def _train(name: str, options: argparse.Namespace) -> None:
     facts = {"preset": model.preset, "alpha": model.alpha, "beta": model.beta}
     facts |= {"loss_network": model.features_name, "steps": options.steps, "batch_size": BATCH_SIZE}
     facts |= {"faces": len(train), "drawing": DRAWING_VERSION, "seed": options.seed}
-    record_checksum(save_shipped(name, run.model, facts))
+    save_shipped(name, run.model, facts)
     print(name, json.dumps(run.metrics[-1]), flush=True)
 
 

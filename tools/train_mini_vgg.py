@@ -27,8 +27,9 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dfcvae.files import record_checksum, sha256
-from dfcvae.vgg import build_layers
+from dfcvae.files import checksum_of_all, digest
+from dfcvae.perceptual import measure_differences
+from dfcvae.vgg import VGGFeatures, build_layers
 
 WIDTHS = (16, 32, 64, 128, 128)
 LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
@@ -216,7 +217,7 @@ def normalise(trunk: nn.Sequential, images: Tensor) -> None:
 
 
 def save(trunk: nn.Sequential, path: Path, note: str) -> None:
-    """Write fp16 tensors under torchvision's keys, and the checksum beside them."""
+    """Write fp16 tensors under torchvision's keys, with their checksum and the constants of calibration."""
     tensors = {}
     for index, layer in enumerate(trunk):
         if isinstance(layer, nn.Conv2d):
@@ -224,9 +225,13 @@ def save(trunk: nn.Sequential, path: Path, note: str) -> None:
             tensors[f"features.{index}.bias"] = layer.bias.detach().half()
     metadata = {"name": "mini VGG", "arch": "vgg19", "mean": json.dumps(MEAN), "std": json.dumps(STD)}
     path.parent.mkdir(parents=True, exist_ok=True)
-    save_file(tensors, path, metadata | {"trained": note})
-    record_checksum(path)
-    print(f"{path.name}: {path.stat().st_size / 1e6:.2f} MB, sha256 {sha256(path)}")
+    metadata |= {"trained": note, "crc32": str(checksum_of_all(tensors))}
+    save_file(tensors, path, metadata)
+    relus = [name for name, layer in trunk.named_children() if isinstance(layer, nn.ReLU)]
+    differences = measure_differences(VGGFeatures(layers=relus, weights=path))
+    calibration = {name: float(f"{value:.6g}") for name, value in differences.items()}
+    save_file(tensors, path, metadata | {"calibration": json.dumps(calibration)})
+    print(f"{path.name}: {path.stat().st_size / 1e6:.2f} MB, sha256 {digest(path)}")
 
 
 def main() -> None:

@@ -219,7 +219,8 @@ def test_a_wrong_answer_loses_points_and_is_not_told_that_it_is_right(task, name
     if fault in dealt(DEALS[1]) or name == "the published fault alone":  # what depends on the deal
         assert worth(task, WRONG[task][name], DEALS[1]) < most
     deals = [deal for deal in map(Deal, map(str, range(99))) if fault not in FAULTS or fault in dealt(deal)]
-    if name != "the published fault alone":  # what half repairs the tests will meet is not told
+    # What half repairs the tests will meet is not told, and no student has the grader's questions.
+    if name not in ("the published fault alone", "the grader's questions"):
         assert "looks right so far" not in said(task, WRONG[task][name], deals[0])
 
 

@@ -72,7 +72,7 @@ def test_in_the_sandbox_there_is_no_course_no_solution_no_right_and_no_place_to_
         "solutions": f"os.listdir({str(sources)!r})",
         "rights": "[line for line in open('/proc/self/status') if 'CapEff' in line][0].split()[1]",
         "others": "[name for name in os.listdir('/proc') if name.isdigit()]",
-        "devices": "sorted(set(os.listdir('/sys/class/net')))",
+        "devices": "[line.split(':')[0].strip() for line in open('/proc/net/dev')][2:]",
     }
     for place in ("/", tempfile.gettempdir(), "/dev", "/etc", str(sources.parent), sys.prefix):
         probes[place] = f"open({place!r} + '/made by a student', 'w')"
@@ -82,6 +82,7 @@ def test_in_the_sandbox_there_is_no_course_no_solution_no_right_and_no_place_to_
     assert "[]" in shown["course"] or "FileNotFoundError" in shown["course"]
     assert "'0000000000000000'" in shown["rights"]
     assert "['1', '2']" in shown["others"]
+    assert "['lo']" in shown["devices"]
     assert all("OSError" in shown[place] for place in probes if place.startswith("/")), shown
     assert points(result) == [4, 3]
 

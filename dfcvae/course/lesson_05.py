@@ -13,8 +13,6 @@ from dfcvae.datasets import Images
 from dfcvae.drawing.factors import SEED_NAMES
 from dfcvae.evaluation import frechet_distance
 from dfcvae.figures import show
-from dfcvae.figures.show import heat_map as heat_map
-from dfcvae.figures.show import maps as maps
 from dfcvae.latent import Prediction, Reader
 from dfcvae.vae import VAE
 from dfcvae.vgg import VGGFeatures

@@ -23,7 +23,7 @@ def accelerate(model: DFCVAE, compile: bool = False) -> DFCVAE:
     The decoder convolves before it upsamples (``upsampling``), and on a CPU the perceptual loss and its
     gradient are computed in one pass (``onepass``), unless somebody hooks or changes the loss network: then
     it is called as it is. A layer of the decoder that is a subclass or has hooks stays what it is.
-    compile: let torch.compile fuse the network, after a minute's wait at the first step; needs a C++ compiler.
+    compile: let torch.compile fuse the network, after a minute's wait; it needs a C++ compiler.
     """
     for level in model.decoder:
         for name, layer in level.named_children():

@@ -32,7 +32,7 @@ def _settings(layer: nn.Module) -> dict[str, Any]:
 
 
 # Layers that this module can go back through: a VGG's, as published.
-KNOWN = {
+KNOWN: dict[type[nn.Module], dict[str, Any]] = {
     type(layer): _settings(layer)
     for layer in (nn.Conv2d(1, 1, 3, padding=1, device="meta"), nn.ReLU(), nn.MaxPool2d(2), nn.AvgPool2d(2))
 }

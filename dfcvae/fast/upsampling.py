@@ -56,8 +56,8 @@ class FoldedUpsampleConv2d(UpsampleConv2d):
 def _with_border(h: Tensor) -> Tensor:
     """The border replicated once around."""
     if torch.compiler.is_compiling():
-        # The gradient of F.pad lies in memory as the compiler does not expect it (seen with torch 2.15), and a
-        # concatenation, which takes five times as long by itself, is fused with what follows.
+        # The compiler does not expect the layout of F.pad's gradient (seen with torch 2.15). A concatenation
+        # takes five times as long by itself, and is fused with what follows.
         h = torch.cat([h[..., :1, :], h, h[..., -1:, :]], dim=2)
         return torch.cat([h[..., :1], h, h[..., -1:]], dim=3)
     with torch.autocast("cpu", enabled=False):  # which would pad in float32

@@ -11,8 +11,7 @@ import torch
 from torch import Tensor
 
 from dfcvae import latent
-from dfcvae.course import lesson_06 as paper
-from dfcvae.evaluation import psnr
+from dfcvae.evaluation import interval, psnr
 from dfcvae_classroom.grading import Check, Deal, Task, ps3_cases
 from dfcvae_classroom.grading.ps3_deal import deal_notebook as deal_notebook
 from dfcvae_classroom.grading.ps3_vectors import Answers, counterfactual_gains, matched_vector, near, own
@@ -191,9 +190,9 @@ TASKS = {
         counterfactual_gains,
         (latent.attribute_vectors, inspect.unwrap(latent.encode), psnr, ps3_cases.gains),
     ),
-    "choose_then_measure": Task(6, _choose, (paper.interval, ps3_cases.interval)),
-    "evidence": Task(8, _evidence, (latent.judge, latent.wilson, paper.interval, ps3_cases.interval)),
+    "choose_then_measure": Task(6, _choose, (interval, ps3_cases.interval)),
+    "evidence": Task(8, _evidence, (latent.judge, latent.wilson, interval, ps3_cases.interval)),
     "split_by_person": Task(6, _split),
-    "compare_seeds": Task(5, _seeds, (paper.interval, ps3_cases.sign_flips)),
+    "compare_seeds": Task(5, _seeds, (interval, ps3_cases.sign_flips)),
     "claim": Task(4, _claim, (ps3_cases.claim,)),
 }

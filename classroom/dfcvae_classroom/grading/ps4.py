@@ -135,7 +135,9 @@ QUESTIONS = tuple({question for asked in PROMISES.values() for _, question in as
 TASKS = {
     "found": Task(FOUND, _found),
     "repaired": Task(REPAIR, _repaired, MODELS),
-    "tests": Task(TEST, _tests, (*MODELS, *OWN, *QUESTIONS, broken, Case.model, *model_answers.TESTS.values())),
+    "tests": Task(
+        TEST, _tests, (*MODELS, *OWN, *QUESTIONS, broken, Case.model, *model_answers.TESTS.values())
+    ),
 }
 
 
