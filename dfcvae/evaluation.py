@@ -35,11 +35,16 @@ def psnr(x_hat: Tensor, x: Tensor) -> Tensor:
     return values.clamp_max(120)
 
 
-def laplacian_variance(x: Tensor) -> Tensor:
-    """Variance of the 5-point Laplacian of the grey image, valid positions only: (N,)."""
+def laplacian(x: Tensor) -> Tensor:
+    """5-point Laplacian of the grey image, valid positions only: (N, S - 2, S - 2)."""
     grey = x.mean(1)  # (N, 3, S, S) -> (N, S, S)
     around = grey[:, :-2, 1:-1] + grey[:, 2:, 1:-1] + grey[:, 1:-1, :-2] + grey[:, 1:-1, 2:]
-    return (around - 4 * grey[:, 1:-1, 1:-1]).flatten(1).var(1)  # of (N, S - 2, S - 2)
+    return around - 4 * grey[:, 1:-1, 1:-1]
+
+
+def laplacian_variance(x: Tensor) -> Tensor:
+    """Variance of the 5-point Laplacian of the grey image, valid positions only: (N,)."""
+    return laplacian(x).flatten(1).var(1)
 
 
 def sharpness_ratios(x_hat: Tensor, x: Tensor) -> Tensor:

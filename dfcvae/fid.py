@@ -54,9 +54,8 @@ class FrechetDistance:
 
     def compute(self) -> float:
         """The distance, 0 for a set and itself. ValueError with fewer than two pictures on a side."""
-        originals, made = (
-            int(getattr(self.metric, f"{which}_features_num_samples", 0)) for which in ("real", "fake")
-        )
+        sides = ("real", "fake")
+        originals, made = (int(getattr(self.metric, f"{side}_features_num_samples", 0)) for side in sides)
         if min(originals, made) < 2:
             found = f"there are {originals} originals and {made} pictures made"
             raise ValueError(

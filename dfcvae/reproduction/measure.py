@@ -69,10 +69,11 @@ def predict(codes: Tensor, train: Images, unseen: Tensor, test: Images) -> Measu
     have no attributes, or others.
     """
     if not train.attribute_names or train.attribute_names != test.attribute_names:
+        found = (
+            f"{len(train.attribute_names)} attributes in training and {len(test.attribute_names)} in the test"
+        )
         raise ValueError(
-            f"the images have {len(train.attribute_names)} attributes in training and "
-            f"{len(test.attribute_names)} in the test: expected the same ones, at least one ('faces' and "
-            "'celeba' have some, a folder has none)."
+            f"{found}: expected the same ones, and some ('faces' and 'celeba' have, a folder not)."
         )
     read, truth = read_attributes(codes, train.attributes, unseen), test.attributes  # (M, A) each
     often = train.attributes.double().mean(0) > 0.5  # (A,)

@@ -121,10 +121,8 @@ class Recipe:
             folder = self.folder(Training(preset, self.seeds[0] if seed is None else seed))
             learnt = read_config(folder)["data"]["name"]
             if learnt != images.name:
-                where = f"{folder.as_posix()!r} was trained on {learnt!r}"
-                raise ValueError(
-                    f"{where}, and the pictures are of {images.name!r}: measure it on its own data."
-                )
+                met = f"was trained on {learnt!r}, and the pictures are of {images.name!r}"
+                raise ValueError(f"{folder.as_posix()!r} {met}: measure it on its own data.")
             found[preset] = load_run(folder, pick_device(self.device))
         return found
 
