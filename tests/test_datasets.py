@@ -400,7 +400,7 @@ def test_faces_are_drawn_again_when_the_painter_or_the_sampling_changes(cache, m
     monkeypatch.setattr(faces, "DRAWING_VERSION", faces.DRAWING_VERSION + 1)
     assert same(load("faces", n=20, size=32, progress=False), old)
     assert not set(packed) & set(packs(cache))
-    monkeypatch.setitem(CHANCES["correlated"], "hat", (1.0, 1.0))
+    monkeypatch.setitem(CHANCES, "hat", (1.0, 1.0, 1.0))
     new = load("faces", n=20, size=32, progress=False)
     assert torch.equal(new.pixels, faces.draw(new.factors, size=32)) and not same(new, old)
 
