@@ -150,6 +150,7 @@ BROKEN = {
     ),
     "other pictures": ("list_eval", "0000", "1000", r"none of the 12 pictures .* listed as 0 \(train\)"),
     "an empty list": ("list_eval", "(.|\n)*", "", "list_eval_partition.txt lists no picture"),
+    "a web page": ("list_eval", "(.|\n)*", "<html>\nquota\n", "lists no picture, .* found '<html>'"),
 }
 
 
