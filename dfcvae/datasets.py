@@ -149,24 +149,22 @@ def _check(name: str, split: str, size: int, root: str | Path | None, n: int | N
 
 
 def _faces(cache: Path, split: str, size: int, n: int, distribution: str, progress: bool) -> Images:
+    from tqdm import tqdm
+
     factors = faces.split_factors(split, n, distribution)  # (n, F)
 
+    def drawn() -> Iterator[tuple[int, Tensor]]:
+        with tqdm(total=n, desc=f"drawing faces ({split})", unit="img", disable=not progress) as bar:
+            for start in range(0, n, DRAWN_AT_ONCE):
+                pictures = faces.draw(factors[start : start + DRAWN_AT_ONCE], size)  # (128, 3, size, size)
+                yield from enumerate(pictures, start)
+                bar.update(len(pictures))
+
     def contents() -> Contents:
-        drawn = _drawn(factors, size, f"drawing faces ({split})", progress)
-        return (n, 3, size, size), drawn, Labels(torch.empty(n, 0))  # the labels follow from the factors
+        return (n, 3, size, size), drawn(), Labels(torch.empty(n, 0))  # the labels follow from the factors
 
     # A change of the sampling changes the first block, by which packs of earlier versions are found outdated.
     state = f"{faces.DRAWING_VERSION} {files.checksum(faces.split_factors(split, faces.BLOCK, distribution))}"
     pixels, _ = packed(cache, f"faces-{split}-{size}-{distribution}", state, n, contents)
     labels = faces.attributes(factors), faces.ATTRIBUTE_NAMES, factors, faces.FACTOR_NAMES
     return Images(pixels[:n], *labels, "faces", split)
-
-
-def _drawn(factors: Tensor, size: int, title: str, progress: bool) -> Iterator[tuple[int, Tensor]]:
-    from tqdm import tqdm
-
-    with tqdm(total=len(factors), desc=title, unit="img", disable=not progress) as bar:
-        for start in range(0, len(factors), DRAWN_AT_ONCE):
-            pictures = faces.draw(factors[start : start + DRAWN_AT_ONCE], size)  # (128, 3, size, size)
-            yield from enumerate(pictures, start)
-            bar.update(len(pictures))
