@@ -45,9 +45,9 @@ class Images:
     split: str = ""
 
     def __post_init__(self) -> None:
-        if self.pixels.dtype != torch.uint8 or self.pixels.ndim != 4 or self.pixels.shape[1] != 3:
-            found = f"{self.pixels.dtype} {tuple(self.pixels.shape)}"
-            raise ValueError(f"pixels are {found}, expected torch.uint8 (N, 3, S, S)")
+        shape, dtype = tuple(self.pixels.shape), self.pixels.dtype
+        if dtype != torch.uint8 or len(shape) != 4 or shape[1] != 3:
+            raise ValueError(f"pixels are {dtype} {shape}, expected torch.uint8 (N, 3, S, S)")
         self.attributes = _table("attributes", self.attributes, self.attribute_names, len(self)).bool()
         self.factors = _table("factors", self.factors, self.factor_names, len(self)).float()
 
@@ -57,8 +57,8 @@ class Images:
     def __getitem__(self, index: Index) -> Images:
         """The chosen pictures: a number gives Images of length 1, a slice shares the memory."""
         rows = _rows(index, len(self))
-        chosen = {kind: getattr(self, kind)[rows] for kind in ("pixels", "attributes", "factors")}
-        return replace(self, **chosen)
+        pixels, attributes, factors = (t[rows] for t in (self.pixels, self.attributes, self.factors))
+        return replace(self, pixels=pixels, attributes=attributes, factors=factors)
 
     def float(self, indices: Index = slice(None)) -> Tensor:
         """All pictures, or the chosen ones, as float32 (N, 3, S, S) in [0, 1]."""

@@ -87,10 +87,9 @@ def read_weights(
             f"{path.name} does not say which normalisation its network expects: give mean=(r, g, b) and "
             "std=(r, g, b) of images in [0, 1], or write them into the file's metadata as JSON lists."
         ) from None
-    known = {"name": path.name} | {
-        key: metadata[key] for key in ("name", "arch", "pooling") if key in metadata
-    }
-    return Weights(tensors, mean, std, calibration=json.loads(metadata.get("calibration", "{}")), **known)
+    name, pooling = metadata.get("name", path.name), metadata.get("pooling", "max")
+    calibration = json.loads(metadata.get("calibration", "{}"))
+    return Weights(tensors, mean, std, name, metadata.get("arch"), pooling, calibration)
 
 
 def _read_tensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:

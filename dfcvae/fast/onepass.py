@@ -1,10 +1,9 @@
 """The perceptual loss and its gradient in one pass, a few images at a time, on a CPU.
 
 Autograd keeps every feature map of a batch until the backward pass, before and after each ReLU, with float32
-copies of those that are compared. But the loss network is frozen and only x_hat needs a gradient, so the
-chain rule can be followed for some images through the network and back before the next ones are looked at.
-A difference is taken where its layer is reached, ReLUs work in place, and nothing stays but the gradient.
-The arithmetic is that of ``PerceptualLoss.per_layer`` under autograd.
+copies of those that are compared. But the loss network is frozen and only x_hat needs a gradient, so some
+images can go through the network and back before the next ones are looked at: ReLUs work in place, and
+nothing stays but the gradient. The arithmetic is that of ``PerceptualLoss.per_layer``.
 """
 
 from __future__ import annotations
@@ -22,19 +21,8 @@ from dfcvae.vgg import VGGFeatures
 
 PIXELS_AT_ONCE = 32 * 64**2  # 32 images of 64 x 64; of more at once, convolutions are slower
 PUBLISHED = {name: getattr(VGGFeatures, name) for name in ("forward", "normalise", "__call__")}
+KNOWN = {nn.Conv2d, nn.ReLU, nn.MaxPool2d, nn.AvgPool2d}  # among which a ReLU may work in place
 HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
-
-
-def _settings(layer: nn.Module) -> dict[str, Any]:
-    names = getattr(layer, "__constants__", ())
-    return {name: getattr(layer, name) for name in names if not name.endswith("channels")}
-
-
-# Layers that this module can go back through: a VGG's, as published.
-KNOWN: dict[type[nn.Module], dict[str, Any]] = {
-    type(layer): _settings(layer)
-    for layer in (nn.Conv2d(1, 1, 3, padding=1, device="meta"), nn.ReLU(), nn.MaxPool2d(2), nn.AvgPool2d(2))
-}
 
 
 class OnePassLoss(PerceptualLoss):
@@ -57,13 +45,13 @@ def _applies(vgg: VGGFeatures, x_hat: Tensor, x: Tensor) -> bool:
         return False
     if not x_hat.dtype == x.dtype == torch.float32 == vgg.mean.dtype or type(vgg) is not VGGFeatures:
         return False
-    replaced = any(
-        vars(vgg).get(name, getattr(VGGFeatures, name)) is not PUBLISHED[name] for name in PUBLISHED
+    replaced = vars(vgg).keys() & PUBLISHED or any(
+        getattr(VGGFeatures, k) is not f for k, f in PUBLISHED.items()
     )
     hooked = any(getattr(of_all_modules, f"_global{name}", None) for name in HOOKS)
     if replaced or hooked or any(map(watched, vgg.modules())):
         return False
-    return all(KNOWN.get(type(layer)) == _settings(layer) for layer in vgg.trunk)
+    return KNOWN.issuperset(map(type, vgg.trunk))
 
 
 def watched(module: nn.Module) -> bool:
@@ -94,45 +82,40 @@ def _there_and_back(
     vgg: VGGFeatures, x_hat: Tensor, x: Tensor, factors: Mapping[str, float]
 ) -> tuple[Tensor, Tensor]:
     """The terms (L,), and the gradient of their sum with respect to x_hat."""
-    dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x_hat.dtype
     at_once = max(1, PIXELS_AT_ONCE // x_hat[0, 0].numel())
     gradient = torch.empty_like(x_hat, memory_format=torch.channels_last)
     terms = {layer: torch.zeros(()) for layer in factors}
-    numbers = {name: buffer.to(dtype) for name, buffer in vgg.trunk.named_buffers()}
 
     def features(h: Tensor) -> dict[str, Tensor]:
         """Phi_l of each wanted layer."""
         found = {}
         for name, layer in vgg.trunk.named_children():
-            if isinstance(layer, nn.Conv2d):
-                h = torch.conv2d(h, numbers[f"{name}.weight"], numbers.get(f"{name}.bias"), padding=1)
-            else:
-                h = h.relu_() if isinstance(layer, nn.ReLU) else layer(h)
+            h = h.relu_() if isinstance(layer, nn.ReLU) else layer(h)
             if name in factors:  # a ReLU may write over what a convolution gave
                 found[name] = h.clone() if isinstance(layer, nn.Conv2d) else h
         return found
 
-    with torch.autocast("cpu", enabled=False):
-        for first in range(0, len(x), at_once):
-            some = slice(first, first + at_once)
-            start, target = (
-                vgg.normalise(pictures[some]).to(dtype, memory_format=torch.channels_last)
-                for pictures in (x_hat, x)
-            )
-            targets = features(target)
-            with torch.enable_grad():
-                found = features(start.requires_grad_())
-            differences = []
-            for layer, phi in found.items():
-                difference = phi.detach() - targets.pop(layer)
-                scale = factors[layer] * len(difference) / (difference.numel() * len(x))
-                terms[layer] += scale * _squares(difference)
-                differences.append(difference.mul_(2 * scale))
-            (flow,) = torch.autograd.grad(list(found.values()), start, differences)
-            gradient[some] = flow / vgg.std
+    for first in range(0, len(x), at_once):
+        some = slice(first, first + at_once)
+        start, target = (
+            vgg.normalise(pictures[some]).contiguous(memory_format=torch.channels_last)
+            for pictures in (x_hat, x)
+        )
+        targets = features(target)
+        with torch.enable_grad():
+            found = features(start.requires_grad_())
+        differences = []
+        for layer, phi in found.items():
+            difference = phi.detach() - targets.pop(layer)
+            scale = factors[layer] * len(difference) / (difference.numel() * len(x))
+            terms[layer] += scale * _squares(difference)
+            differences.append(difference.mul_(2 * scale))
+        (flow,) = torch.autograd.grad(list(found.values()), start, differences)
+        gradient[some] = flow / vgg.std
     return torch.stack(list(terms.values())), gradient
 
 
+@torch.autocast("cpu", enabled=False)
 def _squares(difference: Tensor) -> Tensor:
     """The sum of the squares in float32, some at a time, so that the wider copy stays in the cache."""
     parts = difference.permute(0, 2, 3, 1).reshape(-1).split(1 << 18)

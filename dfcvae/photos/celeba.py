@@ -99,7 +99,13 @@ def _listing(pictures: Path, attributes: Path, partition: Path, split: str) -> L
             raise ValueError(f"{line} the value {min(strange)!r}, expected 1 or -1")
     rows = [[value == "1" for value in flags[name]] for name in chosen]
     table = torch.tensor(rows, dtype=torch.bool).view(len(chosen), len(columns))  # (N, A)
-    notes = _mismatches(partition, parts, found) + _mismatches(attributes, flags, found)
+    notes = [
+        f"{path} has {len(lines):,} lines for {len(found):,} pictures: {len(rest):,} {what} (for example "
+        f"{min(rest)}) and were passed over"
+        for path, lines in ((partition, parts.keys()), (attributes, flags.keys()))
+        for what, rest in (("pictures have no line", found - lines), ("lines have no picture", lines - found))
+        if rest
+    ]
     return Listing(chosen, read, Labels(table, columns, notes))
 
 
@@ -140,13 +146,3 @@ def read_list(path: Path) -> tuple[tuple[str, ...], dict[str, list[str]]]:
         raise ValueError(f"{path} lists no picture, {found}; {AGAIN}")
     # Only Kaggle's CSV names the first column.
     return tuple(name for name in header if name != "image_id"), {row[0]: row[1:] for row in rows}
-
-
-def _mismatches(path: Path, rows: dict, pictures: set[str]) -> list[str]:
-    counted = f"{path} has {len(rows):,} lines for {len(pictures):,} pictures"
-    lost = {"pictures have no line": pictures - rows.keys(), "lines have no picture": rows.keys() - pictures}
-    return [
-        f"{counted}: {len(rest):,} {what} (for example {min(rest)}) and were passed over"
-        for what, rest in lost.items()
-        if rest
-    ]

@@ -82,18 +82,16 @@ class Source:
         named = ", ".join(failures[:NAMED]) + (", ..." if len(failures) > NAMED else "")
         if not sizes:
             raise ValueError(f"{title}: none of {len(found.names):,} picture files could be read: {named}")
-        unusual = sum(self.usual not in (None, pair) for pair in sizes)
         usual = f"{' x '.join(map(str, self.usual or ()))} pixels, as all should be"
         middle = f"their middle {self.crop} pixels, or as many as fit, were taken and may miss the face"
-        enlarged = sum(min(*pair, self.crop or size) < size for pair in sizes)
-        small = f"of {len(sizes):,} pictures had fewer than {size} pixels a side and were enlarged"
-        for number, what in (
-            (len(failures), f"files could not be read and were passed over: {named}"),
-            (unusual, f"pictures are not {usual}; {middle}"),
-            (enlarged, small),
-        ):
-            if number:
-                found.labels.notes.append(f"{title}: {number:,} {what}")
+        counted = {
+            f"files could not be read and were passed over: {named}": len(failures),
+            f"pictures are not {usual}; {middle}": sum(self.usual not in (None, pair) for pair in sizes),
+            f"of {len(sizes):,} pictures had fewer than {size} pixels a side and were enlarged": sum(
+                min(*pair, self.crop or size) < size for pair in sizes
+            ),
+        }
+        found.labels.notes += [f"{title}: {number:,} {what}" for what, number in counted.items() if number]
 
 
 def unlabelled(names: list[str], folder: Path, notes: list[str]) -> Listing:
