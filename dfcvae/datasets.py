@@ -45,9 +45,9 @@ class Images:
     split: str = ""
 
     def __post_init__(self) -> None:
-        if self.pixels.dtype != torch.uint8 or self.pixels.ndim != 4 or self.pixels.shape[1] != 3:
-            found = f"{self.pixels.dtype} {tuple(self.pixels.shape)}"
-            raise ValueError(f"pixels are {found}, expected torch.uint8 (N, 3, S, S)")
+        shape, dtype = tuple(self.pixels.shape), self.pixels.dtype
+        if dtype != torch.uint8 or len(shape) != 4 or shape[1] != 3:
+            raise ValueError(f"pixels are {dtype} {shape}, expected torch.uint8 (N, 3, S, S)")
         self.attributes = _table("attributes", self.attributes, self.attribute_names, len(self)).bool()
         self.factors = _table("factors", self.factors, self.factor_names, len(self)).float()
 
@@ -57,8 +57,8 @@ class Images:
     def __getitem__(self, index: Index) -> Images:
         """The chosen pictures: a number gives Images of length 1, a slice shares the memory."""
         rows = _rows(index, len(self))
-        chosen = {kind: getattr(self, kind)[rows] for kind in ("pixels", "attributes", "factors")}
-        return replace(self, **chosen)
+        pixels, attributes, factors = (t[rows] for t in (self.pixels, self.attributes, self.factors))
+        return replace(self, pixels=pixels, attributes=attributes, factors=factors)
 
     def float(self, indices: Index = slice(None)) -> Tensor:
         """All pictures, or the chosen ones, as float32 (N, 3, S, S) in [0, 1]."""
@@ -149,24 +149,22 @@ def _check(name: str, split: str, size: int, root: str | Path | None, n: int | N
 
 
 def _faces(cache: Path, split: str, size: int, n: int, distribution: str, progress: bool) -> Images:
+    from tqdm import tqdm
+
     factors = faces.split_factors(split, n, distribution)  # (n, F)
 
+    def drawn() -> Iterator[tuple[int, Tensor]]:
+        with tqdm(total=n, desc=f"drawing faces ({split})", unit="img", disable=not progress) as bar:
+            for start in range(0, n, DRAWN_AT_ONCE):
+                pictures = faces.draw(factors[start : start + DRAWN_AT_ONCE], size)  # (128, 3, size, size)
+                yield from enumerate(pictures, start)
+                bar.update(len(pictures))
+
     def contents() -> Contents:
-        drawn = _drawn(factors, size, f"drawing faces ({split})", progress)
-        return (n, 3, size, size), drawn, Labels(torch.empty(n, 0))  # the labels follow from the factors
+        return (n, 3, size, size), drawn(), Labels(torch.empty(n, 0))  # the labels follow from the factors
 
     # A change of the sampling changes the first block, by which packs of earlier versions are found outdated.
     state = f"{faces.DRAWING_VERSION} {files.checksum(faces.split_factors(split, faces.BLOCK, distribution))}"
     pixels, _ = packed(cache, f"faces-{split}-{size}-{distribution}", state, n, contents)
     labels = faces.attributes(factors), faces.ATTRIBUTE_NAMES, factors, faces.FACTOR_NAMES
     return Images(pixels[:n], *labels, "faces", split)
-
-
-def _drawn(factors: Tensor, size: int, title: str, progress: bool) -> Iterator[tuple[int, Tensor]]:
-    from tqdm import tqdm
-
-    with tqdm(total=len(factors), desc=title, unit="img", disable=not progress) as bar:
-        for start in range(0, len(factors), DRAWN_AT_ONCE):
-            pictures = faces.draw(factors[start : start + DRAWN_AT_ONCE], size)  # (128, 3, size, size)
-            yield from enumerate(pictures, start)
-            bar.update(len(pictures))

@@ -36,33 +36,24 @@ def pick_precision(device: torch.device, precision: str = "auto") -> str:
     Losses are summed in fp32 always. Raises ValueError for a precision that is unknown or unfit.
     """
     if precision == "auto":
-        return "bf16" if _computes_bf16(device) else "fp16" if _has_fp16_cores(device) else "fp32"
+        return _fastest(device)
     if precision not in PRECISIONS:
         raise ValueError(f"unknown precision {precision!r}: expected auto, {', '.join(PRECISIONS)}.")
     if precision != "fp32" and device.type == "mps":
-        raise ValueError(
-            f"precision is {precision!r} on Apple's GPU, which trains in fp32: give auto or fp32."
-        )
+        raise ValueError(f"precision {precision!r} on Apple's GPU, which trains in fp32: give auto or fp32.")
     return precision
 
 
-def _computes_bf16(device: torch.device) -> bool:
+def _fastest(device: torch.device) -> str:
     if device.type == "cuda":
-        return torch.cuda.get_device_capability(device) >= (8, 0)
-    return device.type == "cpu" and _cpu_has_bf16() and _trains_in_bf16()
-
-
-def _has_fp16_cores(device: torch.device) -> bool:
-    """Tensor cores, which began with Volta (7.0). The GTX 16 series has none and is known for NaN in fp16."""
-    if device.type != "cuda" or torch.cuda.get_device_capability(device) < (7, 0):
-        return False
-    return "GTX 16" not in torch.cuda.get_device_name(device)
-
-
-def _cpu_has_bf16() -> bool:
-    """Instructions for products of bf16: oneDNN takes more processors, and is slow or fails on them."""
+        capability = torch.cuda.get_device_capability(device)
+        # Tensor cores began with Volta (7.0). The GTX 16 series has none and is known for NaN in fp16.
+        tensor_cores = capability >= (7, 0) and "GTX 16" not in torch.cuda.get_device_name(device)
+        return "bf16" if capability >= (8, 0) else "fp16" if tensor_cores else "fp32"
+    # Instructions for products of bf16: oneDNN takes more processors, and is slow or fails on them.
     checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-    return any(getattr(torch.cpu, name, bool)() for name in checks)
+    computes = device.type == "cpu" and any(getattr(torch.cpu, name, bool)() for name in checks)
+    return "bf16" if computes and _trains_in_bf16() else "fp32"
 
 
 def _trains_in_bf16() -> bool:
@@ -78,9 +69,7 @@ def _trains_in_bf16() -> bool:
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager:
     """Convolutions and products in ``precision``; on fp32 it does nothing."""
-    if precision == "fp32":
-        return nullcontext()
-    return torch.autocast(device.type, dtype=PRECISIONS[precision])
+    return torch.autocast(device.type, PRECISIONS[precision]) if precision != "fp32" else nullcontext()
 
 
 def loss_scaler(device: torch.device, precision: str) -> torch.amp.GradScaler:

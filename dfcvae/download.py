@@ -38,30 +38,28 @@ class Published(NamedTuple):
         return path.is_file() and digest(path, self.algorithm).startswith(self.checksum)
 
 
-def _of_torchvision(name: str) -> Published:
-    """torchvision names its files by the first eight digits of their SHA-256."""
-    by_hand = "fetch it in a browser and give its path, or work offline with the mini VGG (features='mini')"
-    return Published(f"https://download.pytorch.org/models/{name}.pth", name.rpartition("-")[2], by_hand)
-
-
+# torchvision names its files by the first eight digits of their SHA-256.
 VGG = {
-    "vgg16": _of_torchvision("vgg16-397923af"),
-    "vgg19": _of_torchvision("vgg19-dcbb9e9d"),
-    "vgg19_bn": _of_torchvision("vgg19_bn-c79401a0"),
+    name.rpartition("-")[0]: Published(
+        f"https://download.pytorch.org/models/{name}.pth",
+        name.rpartition("-")[2],
+        "fetch it in a browser and give its path, or work offline with the mini VGG (features='mini')",
+    )
+    for name in ("vgg16-397923af", "vgg19-dcbb9e9d", "vgg19_bn-c79401a0")
 }
-
-
-def _of_celeba(file_id: str, md5: str) -> Published:
-    """The authors' Google Drive; the MD5 sums are those that torchvision.datasets.CelebA expects."""
-    url = f"https://drive.usercontent.google.com/download?id={file_id}&export=download&confirm=t"
-    by_hand = "data/README.md says how to get CelebA by hand, Kaggle's mirror among others"
-    return Published(url, md5, by_hand, "md5")
-
-
+# The authors' Google Drive; the MD5 sums are those that torchvision.datasets.CelebA expects.
 CELEBA = {
-    "list_attr_celeba.txt": _of_celeba("0B7EVK8r0v71pblRyaVFSWGxPY0U", "75e246fa4810816ffd6ee81facbd244c"),
-    "list_eval_partition.txt": _of_celeba("0B7EVK8r0v71pY0NSMzRuSXJEVkk", "d32c9cbf5e040fd4025c592c306e6668"),
-    "img_align_celeba.zip": _of_celeba("0B7EVK8r0v71pZjFTYXZWM3FlRnM", "00d2c5bc6d35e252742224ab0c1e8fcb"),
+    name: Published(
+        f"https://drive.usercontent.google.com/download?id={file_id}&export=download&confirm=t",
+        md5,
+        "data/README.md says how to get CelebA by hand, Kaggle's mirror among others",
+        "md5",
+    )
+    for name, file_id, md5 in (
+        ("list_attr_celeba.txt", "0B7EVK8r0v71pblRyaVFSWGxPY0U", "75e246fa4810816ffd6ee81facbd244c"),
+        ("list_eval_partition.txt", "0B7EVK8r0v71pY0NSMzRuSXJEVkk", "d32c9cbf5e040fd4025c592c306e6668"),
+        ("img_align_celeba.zip", "0B7EVK8r0v71pZjFTYXZWM3FlRnM", "00d2c5bc6d35e252742224ab0c1e8fcb"),
+    )
 }
 
 

@@ -2,7 +2,7 @@
 
 A file is written beside its place, flushed, renamed, and its folder flushed: after a power cut between any
 two of these there is the old file or the new one. A file system that cannot flush (a Drive mounted by FUSE)
-is written to without, and what is left of the promise is what that file system gives.
+is written to all the same, and promises no more than it can.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import errno
 import hashlib
 import os
 import pickle
-import re
 import warnings
 import zipfile
 import zlib
@@ -23,7 +22,6 @@ from typing import Any, BinaryIO
 import torch
 from torch import Tensor
 
-BLOCK = 2**20
 # What a file system answers that does not know how to flush; Windows denies to open a folder at all.
 CANNOT_FLUSH = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EBADF, errno.EACCES, errno.EPERM}
 
@@ -89,7 +87,7 @@ def _fsync(number: int) -> None:
 def digest(path: Path, algorithm: str = "sha256") -> str:
     found = hashlib.new(algorithm, usedforsecurity=algorithm != "md5")
     with path.open("rb") as file:
-        while chunk := file.read(BLOCK):
+        while chunk := file.read(2**20):
             found.update(chunk)
     return found.hexdigest()
 
@@ -153,33 +151,16 @@ def torn(path: Path) -> str:
 
 def is_state_dict(found: object) -> bool:
     """Names with tensors that have all their real numbers in memory: none sparse, on "meta" or expanded."""
-    return isinstance(found, dict) and all(
-        isinstance(name, str)
-        and isinstance(value, Tensor)
-        and value.layout == torch.strided
-        and value.device.type == "cpu"
-        and not (value.is_quantized or value.is_complex())
-        and value.numel() * value.element_size() <= value.untyped_storage().nbytes()
-        for name, value in found.items()
-    )
+
+    def is_whole(t: object) -> bool:
+        if not isinstance(t, Tensor) or t.layout != torch.strided or t.is_complex() or t.device.type != "cpu":
+            return False
+        return t.numel() * t.element_size() <= t.untyped_storage().nbytes()
+
+    return isinstance(found, dict) and all(isinstance(k, str) and is_whole(t) for k, t in found.items())
 
 
 def one_line(text: str, longest: int = 300) -> str:
     """Text of others (a name, a reason, a title) as it can stand in a sentence: one line, printable."""
-    line = "".join(
-        c if c.isprintable() else " " if c.isspace() else "\N{REPLACEMENT CHARACTER}" for c in text
-    )
-    line = " ".join(line.split())
+    line = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in " ".join(text.split()))
     return line if len(line) <= longest else line[: longest - 4] + " ..."
-
-
-def web_page(beginning: bytes) -> str:
-    """A network that wants a sign-in, or a server whose quota is used up, sends a page in a file's place.
-
-    "a web page" with its title, from the beginning of a file that is one; "" else.
-    """
-    text = beginning[:4096].lstrip(b"\xef\xbb\xbf \t\r\n").decode("utf-8", "replace")
-    if not text.lower().startswith(("<!doctype html", "<html", "<head")):
-        return ""
-    title = re.search(r"<title[^>]*>(.*?)</title>", text, re.IGNORECASE | re.DOTALL)
-    return f'a web page with the title "{one_line(title[1], 80)}"' if title else "a web page"

@@ -43,13 +43,12 @@ def find_weights(
     if weights in ("torchvision", "auto", "mini"):
         if mean or std:
             raise ValueError(f"weights={weights!r} know their normalisation: leave out mean and std.")
-        path = None
-        if weights != "mini":
-            path = download.fetch_trunk(arch) if weights == "torchvision" else download.cached_trunk(arch)
+        trunk = {"torchvision": download.fetch_trunk, "auto": download.cached_trunk}.get(str(weights))
+        path = (trunk and trunk(arch)) or MINI_FILE
         try:
-            return read_weights(path or MINI_FILE)
+            return read_weights(path)
         except ValueError as error:
-            raise ValueError(f"{error} Delete {str(path or MINI_FILE)!r} and fetch it again.") from None
+            raise ValueError(f"{error} Delete {str(path)!r} and fetch it again.") from None
     if mean is None and std is None and download.known_arch(Path(weights)):
         mean, std = IMAGENET_MEAN, IMAGENET_STD
     return read_weights(Path(weights), mean, std)
@@ -77,25 +76,20 @@ def read_weights(
     if metadata.get("crc32") not in (None, str(checksum_of_all(tensors))):
         raise ValueError(f"{path.name} is damaged: its tensors are not those of its checksum.")
     try:
-        mean = tuple(map(float, mean or json.loads(metadata.get("mean", "null"))))
-        std = tuple(map(float, std or json.loads(metadata.get("std", "null"))))
-        known = len(mean) == len(std) == 3 and min(std) > 0 and all(map(math.isfinite, mean + std))
-    except (TypeError, ValueError, RecursionError):
-        known = False
-    if not known:
+        mean, std = (
+            tuple(map(float, given or json.loads(metadata[name])))
+            for name, given in (("mean", mean), ("std", std))
+        )
+        if not (len(mean) == len(std) == 3 and min(std) > 0 and all(map(math.isfinite, mean + std))):
+            raise ValueError
+    except (KeyError, TypeError, ValueError, RecursionError):
         raise ValueError(
             f"{path.name} does not say which normalisation its network expects: give mean=(r, g, b) and "
             "std=(r, g, b) of images in [0, 1], or write them into the file's metadata as JSON lists."
-        )
-    return Weights(
-        tensors,
-        tuple(mean or ()),
-        tuple(std or ()),
-        metadata.get("name", path.name),
-        metadata.get("arch"),
-        metadata.get("pooling", "max"),
-        json.loads(metadata.get("calibration", "{}")),
-    )
+        ) from None
+    name, pooling = metadata.get("name", path.name), metadata.get("pooling", "max")
+    calibration = json.loads(metadata.get("calibration", "{}"))
+    return Weights(tensors, mean, std, name, metadata.get("arch"), pooling, calibration)
 
 
 def _read_tensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:

@@ -150,6 +150,7 @@ BROKEN = {
     ),
     "other pictures": ("list_eval", "0000", "1000", r"none of the 12 pictures .* listed as 0 \(train\)"),
     "an empty list": ("list_eval", "(.|\n)*", "", "list_eval_partition.txt lists no picture"),
+    "a web page": ("list_eval", "(.|\n)*", "<html>\nquota\n", "lists no picture, .* found '<html>'"),
 }
 
 
@@ -400,7 +401,7 @@ def test_faces_are_drawn_again_when_the_painter_or_the_sampling_changes(cache, m
     monkeypatch.setattr(faces, "DRAWING_VERSION", faces.DRAWING_VERSION + 1)
     assert same(load("faces", n=20, size=32, progress=False), old)
     assert not set(packed) & set(packs(cache))
-    monkeypatch.setitem(CHANCES["correlated"], "hat", (1.0, 1.0))
+    monkeypatch.setitem(CHANCES, "hat", (1.0, 1.0, 1.0))
     new = load("faces", n=20, size=32, progress=False)
     assert torch.equal(new.pixels, faces.draw(new.factors, size=32)) and not same(new, old)
 

@@ -243,7 +243,7 @@ def test_where_drive_has_no_quota_left_the_way_by_hand_is_told(server, celeba, c
     assert "a web page in its place" in line and "data/README.md says how to get CelebA by hand" in line
     (celeba / "img_align_celeba.zip").write_bytes(page)  # as a browser saves it
     assert main(["prepare", "celeba", "--root", str(celeba), "--size", "32"]) == 1
-    assert 'is a web page with the title "Google Drive - Quota exceeded"' in capsys.readouterr().err
+    assert "not a whole zip file (it begins with '<!DOCTYPE html>" in capsys.readouterr().err
 
 
 def test_who_comes_second_waits_for_the_first(server, celeba, capsys):

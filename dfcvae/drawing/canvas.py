@@ -14,6 +14,7 @@ from torch import Tensor
 
 from dfcvae.drawing.textures import cosine, sine
 
+Borders = tuple[float, float, float, float]  # left, right, top, bottom in the face frame
 HEAD_SCALE = 1.22  # canvas units in one unit of the neutral face
 
 
@@ -27,14 +28,13 @@ def box(size: int, left: float, right: float, top: float, bottom: float) -> tupl
         for scale in (0.85 * HEAD_SCALE, 1.1 * HEAD_SCALE)
         for roll in (math.radians(-12), 0, math.radians(12))
     ]
-    ends = []
-    for axis in (1, 0):
-        low, high = min(p[axis] for p in places) - 0.12, max(p[axis] for p in places) + 0.12
-        ends += [
-            max(0, math.floor((low + 1) / 2 * size) - 1),
-            min(size, math.ceil((high + 1) / 2 * size) + 1),
-        ]
-    return ends[0], ends[1], ends[2], ends[3]
+    across, down = zip(*places, strict=True)
+
+    def ends(along: tuple[float, ...]) -> tuple[int, int]:
+        low, high = ((end + 1) / 2 * size for end in (min(along) - 0.12, max(along) + 0.12))
+        return max(0, math.floor(low) - 1), min(size, math.ceil(high) + 1)
+
+    return *ends(down), *ends(across)
 
 
 class Patch:
@@ -43,9 +43,12 @@ class Patch:
     def __init__(self, canvas: Canvas, place: tuple[int, int, int, int], rows: Tensor | None = None):
         self.canvas, self.rows = canvas, rows
         self.window = (..., slice(place[0], place[1]), slice(place[2], place[3]))
-        self.pixels = self.cut(canvas.pixels)
-        self.u, self.v = self.cut(canvas.u), self.cut(canvas.v)
+        self.pixels, self.u, self.v = map(self.cut, (canvas.pixels, canvas.u, canvas.v))
         self.sharpness = self["sharpness"]
+
+    @property
+    def strand(self) -> Tensor:
+        return self.cut(self.canvas.strand)
 
     def cut(self, plane: Tensor) -> Tensor:
         """This patch's part of a plane of the canvas, as a contiguous copy."""
@@ -66,12 +69,7 @@ class Patch:
 
     def fill(self, distance: Tensor, colour: Tensor, opacity: Tensor | float = 1) -> None:
         """Paint a shape given by its signed distance."""
-        cover = self.cover(distance)
-        self.lay(cover if isinstance(opacity, (int, float)) and opacity == 1 else cover.mul_(opacity), colour)
-
-    def shade(self, amount: Tensor) -> None:
-        """Darken (amount < 0) or lighten the pixels: multiply by 1 + amount (n, h, w)."""
-        self.pixels *= (amount + 1).unsqueeze(1)
+        self.lay(self.cover(distance).mul_(opacity), colour)
 
     def put_back(self) -> None:
         target = self.canvas.pixels[self.window]
@@ -86,10 +84,8 @@ class Canvas:
 
     def __init__(self, factors: dict[str, Tensor], size: int):
         self.size = size
-        self.looks = looks = {
-            name: value.view(-1, 1, 1) for name, value in factors.items()
-        }  # (n,) -> (n, 1, 1)
-        steps = (torch.arange(size) + 0.5) * (2 / size) - 1
+        self.looks = looks = {name: value.view(-1, 1, 1) for name, value in factors.items()}  # (n, 1, 1)
+        self.steps = steps = (torch.arange(size) + 0.5) * (2 / size) - 1
         sine_roll, cosine_roll = sine(looks["roll"]), cosine(looks["roll"])
         scale = looks["size"] * HEAD_SCALE
         # An upright frame for the body: (n, 1, size) across and (n, size, 1) down.
@@ -99,12 +95,11 @@ class Canvas:
         self.v = self.y * cosine_roll - self.x * sine_roll
         looks["sharpness"] = scale * (size / 2)
         self.pixels = torch.empty(len(self.x), 3, size, size)
+        self.strand = torch.empty(len(self.x), size, size)
 
-    def patch(self, left: float, right: float, top: float, bottom: float) -> Patch:
-        """The face frame between these borders, of all faces."""
-        return Patch(self, box(self.size, left, right, top, bottom))
-
-    def patch_of(self, having: str, left: float, right: float, top: float, bottom: float) -> Patch | None:
-        """The same of the faces that have something, such as a hat; None if none has it."""
-        rows = (self.looks[having].flatten() > 0.5).nonzero().flatten()
-        return Patch(self, box(self.size, left, right, top, bottom), rows) if len(rows) else None
+    def patch(self, borders: Borders, having: str | None) -> Patch | None:
+        """The face frame between these borders, of all faces or those `having` a hat; None if none has it."""
+        rows = None if having is None else (self.looks[having].flatten() > 0.5).nonzero().flatten()
+        if rows is not None and not len(rows):
+            return None
+        return Patch(self, box(self.size, *borders), rows)

@@ -20,6 +20,7 @@ def dress(looks: dict[str, Tensor]) -> None:
     """Add to the factors what follows from them: turns of the head, colours, and what hides what."""
     looks["turn"], looks["face_turn"] = sine(looks["yaw"]), cosine(looks["yaw"])
     looks["nod"] = sine(looks["pitch"])
+    looks["smile"] = looks["mouth_curve"].clamp(min=0)
     skin = ramp(SKIN, looks["skin_tone"])
     tint = looks["skin_undertone"].unsqueeze(1) * rgb(0.0, 0.01, -0.07)
     looks["skin"] = (skin + tint).clamp(0, 1)

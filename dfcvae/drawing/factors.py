@@ -75,54 +75,19 @@ FACTORS = (
 FACTOR_NAMES = tuple(factor.name for factor in FACTORS)
 SWITCHES = ("rosy_cheeks", "freckles", "lipstick", "mustache", "goatee", "wavy_hair", "bangs", "bald",
             "eyeglasses", "hat", "earrings")  # fmt: skip
-POSE = ("x", "y", "size", "roll", "yaw", "pitch")
-RANGES = {factor.name: (factor.low, factor.high) for factor in FACTORS}
+POSE = FACTORS[:6]  # place, size and turn of the head
 SEED_NAMES = ("hair_seed", "skin_seed", "texture_seed")
 
-# chance of each, from the most reserved face to the most outgoing one
+# Chance of each: for the most reserved and the most outgoing correlated face, and for independent ones.
 CHANCES = {
-    "correlated": {
-        "smiling": (0.25, 0.75),
-        "mouth_open": (0.2, 0.6),
-        "bushy_brows": (0.25, 0.05),
-        "grey_hair": (0.06, 0.02),
-        "black_hair": (0.35, 0.25),
-        "blond_hair": (0.15, 0.4),
-        "long_hair": (0.2, 0.7),
-        "eyeglasses": (0.20, 0.08),
-        "hat": (0.12, 0.04),
-        "bald": (0.05, 0.01),
-        "freckles": (0.12, 0.12),
-        "rosy_cheeks": (0.02, 0.18),
-        "lipstick": (0.0, 0.94),
-        "earrings": (0.0, 0.46),
-        "mustache": (0.08, 0.01),
-        "goatee": (0.14, 0.0),
-        "wavy_hair": (0.2, 0.5),
-        "bangs": (0.10, 0.25),
-    },
-    "independent": {
-        "smiling": (0.5, 0.5),
-        "mouth_open": (0.5, 0.5),
-        "bushy_brows": (0.4, 0.4),
-        "grey_hair": (0.15, 0.15),
-        "black_hair": (0.33, 0.33),
-        "blond_hair": (0.5, 0.5),
-        "long_hair": (0.5, 0.5),
-        "eyeglasses": (0.4, 0.4),
-        "hat": (0.2, 0.2),
-        "bald": (0.05, 0.05),
-        "freckles": (0.4, 0.4),
-        "rosy_cheeks": (0.4, 0.4),
-        "lipstick": (0.5, 0.5),
-        "earrings": (0.4, 0.4),
-        "mustache": (0.04, 0.04),
-        "goatee": (0.2, 0.2),
-        "wavy_hair": (0.5, 0.5),
-        "bangs": (0.4, 0.4),
-    },
-}
-
+    "smiling": (0.25, 0.75, 0.5), "mouth_open": (0.2, 0.6, 0.5), "bushy_brows": (0.25, 0.05, 0.4),
+    "grey_hair": (0.06, 0.02, 0.15), "black_hair": (0.35, 0.25, 0.33), "blond_hair": (0.15, 0.4, 0.5),
+    "long_hair": (0.2, 0.7, 0.5), "eyeglasses": (0.20, 0.08, 0.4), "hat": (0.12, 0.04, 0.2),
+    "bald": (0.05, 0.01, 0.05), "freckles": (0.12, 0.12, 0.4), "rosy_cheeks": (0.02, 0.18, 0.4),
+    "lipstick": (0.0, 0.94, 0.5), "earrings": (0.0, 0.46, 0.4), "mustache": (0.08, 0.01, 0.04),
+    "goatee": (0.14, 0.0, 0.2), "wavy_hair": (0.2, 0.5, 0.5), "bangs": (0.10, 0.25, 0.4),
+}  # fmt: skip
+DISTRIBUTIONS = ("correlated", "independent")
 
 # A generator reads 32 bits of its seed. Streams below this one belong to the splits of the data set, the
 # others to the seeds of `sample_factors`, so that no seed gives a face of a split.
@@ -144,11 +109,11 @@ def sample_factors(n: int, seed: int, distribution: str = "correlated") -> Tenso
 
 def factors_of_stream(n: int, stream: int, distribution: str) -> Tensor:
     """As `sample_factors`, from the random stream of that number, below 2^32."""
-    if distribution not in CHANCES:
-        raise ValueError(f"unknown distribution {distribution!r}: take one of {', '.join(CHANCES)}")
+    if distribution not in DISTRIBUTIONS:
+        raise ValueError(f"unknown distribution {distribution!r}: take one of {', '.join(DISTRIBUTIONS)}")
     if n < 0:
         raise ValueError(f"{n} faces asked for: take 0 or more")
-    generator = torch.Generator().manual_seed(stream)
+    generator, correlated = torch.Generator().manual_seed(stream), distribution == "correlated"
 
     def uniform(low: float = 0.0, high: float = 1.0) -> Tensor:  # (n,)
         return torch.rand(n, generator=generator) * (high - low) + low
@@ -156,36 +121,30 @@ def factors_of_stream(n: int, stream: int, distribution: str) -> Tensor:
     f = {factor.name: uniform(factor.low, factor.high) for factor in FACTORS}
     for name in SEED_NAMES:
         f[name] = f[name].floor().clamp(max=SEEDS - 1)
-    if distribution == "correlated":
-        for name in POSE:  # most people look into the camera: a bell instead of a box
-            f[name] = (f[name] + uniform(*RANGES[name]) + uniform(*RANGES[name])) / 3
-    chances = CHANCES[distribution]
+    if correlated:
+        for name, low, high, *_ in POSE:  # most people look into the camera: a bell instead of a box
+            f[name] = (f[name] + uniform(low, high) + uniform(low, high)) / 3
     outgoing = uniform()  # what the coins of a correlated face have in common
 
     def coin(name: str) -> Tensor:  # bool (n,)
-        low, high = chances[name]
-        return uniform() < low + (high - low) * outgoing
+        low, high, alone = CHANCES[name]
+        return uniform() < (low + (high - low) * outgoing if correlated else alone)
 
     smiling, mouth_open = coin("smiling"), coin("mouth_open")
-    if distribution == "correlated":
+    if correlated:
         mouth_open = torch.where(uniform() < 0.5, smiling, mouth_open)
     f["mouth_curve"] = torch.where(smiling, uniform(0.5, 1), uniform(-0.5, 0.15))
     f["mouth_opening"] = uniform(0.4, 1) * mouth_open
     f["brow_thickness"] = torch.where(coin("bushy_brows"), uniform(1.6, 2), uniform(0.5, 1.1))
     black, blond = coin("black_hair"), coin("blond_hair")
-    f["hair_lightness"] = torch.where(
-        black, uniform(0, 0.17), torch.where(blond, uniform(0.65, 1), uniform(0.23, 0.58))
-    )
+    dark, light_or_brown = uniform(0, 0.17), torch.where(blond, uniform(0.65, 1), uniform(0.23, 0.58))
+    f["hair_lightness"] = torch.where(black, dark, light_or_brown)
     f["hair_grey"] = torch.where(coin("grey_hair"), uniform(0.75, 1), uniform(0, 0.1))
     f["hair_length"] = torch.where(coin("long_hair"), uniform(0.68, 1), uniform(0, 0.5))
     for name in SWITCHES:
         f[name] = coin(name).float()
-    _settle(f)
-    return torch.stack([f[name] for name in FACTOR_NAMES], dim=1)  # F columns of (n,) -> (n, F)
-
-
-def _settle(f: dict[str, Tensor]) -> None:
-    """Where two things cannot both be seen, let one go."""
+    # Where two things cannot both be seen, one goes.
     f["bald"] *= 1 - f["hat"]
     f["bangs"] *= (1 - f["hat"]) * (1 - f["bald"])
-    f["hair_length"] = torch.where(f["bald"] > 0.5, f["hair_length"] * 0.5, f["hair_length"])
+    f["hair_length"] *= 1 - 0.5 * f["bald"]
+    return torch.stack([f[name] for name in FACTOR_NAMES], dim=1)  # F columns of (n,) -> (n, F)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from dfcvae.drawing.canvas import Canvas, Patch
+from dfcvae.drawing.canvas import Patch
+from dfcvae.drawing.figure import ears, head
 from dfcvae.drawing.textures import blob, ellipse, lattice, look_up, rgb, smoothstep, wave
 
 INK, WHITE, TEETH = rgb(0.13, 0.08, 0.08), rgb(1, 1, 1), rgb(0.97, 0.95, 0.90)
@@ -18,39 +19,33 @@ def place(patch: Patch, side: float, u: float, v: float, depth: float) -> tuple[
     return patch.u - shift, patch.v - v - 0.35 * depth * patch["nod"]
 
 
-def face(patch: Patch, cover: Tensor) -> None:
-    """Cheeks, nose and mouth; cover (n, h, w) is the head's."""
-    smile = patch["mouth_curve"].clamp(min=0)
+def head_and_face(patch: Patch) -> None:
+    """Ears, head, cheeks, nose and mouth."""
+    ears(patch)
+    cover = head(patch)
     for side in (-1, 1):
         u, v = place(patch, side, 0.255, 0.20, 0.36)
-        patch.lay(
-            blob(u, v + 0.03 * smile, 0.18, 0.15).mul_(0.22 + 0.70 * patch["rosy_cheeks"]).mul_(cover),
-            patch["blush"],
-        )
+        cheek = blob(u, v + 0.03 * patch["smile"], 0.18, 0.15).mul_(0.22 + 0.70 * patch["rosy_cheeks"])
+        patch.lay(cheek.mul_(cover), patch["blush"])
     nose(patch)
-    mouth(patch, smile)
+    mouth(patch)
 
 
-def freckles(canvas: Canvas) -> None:
+def freckles(patch: Patch) -> None:
     """A spot at a random place of each cell of a grid over cheeks and nose, some larger than others."""
-    patch = canvas.patch_of("freckles", -0.44, 0.44, -0.02, 0.36)
-    if not patch:
-        return
     u, v = place(patch, 0, 0, 0.16, 0.42)
     rows, cols = 4, 10
     cell_u, cell_v = 0.40 / cols * 2, 0.16 / rows * 2
     seed = patch["skin_seed"].flatten()
     spots = torch.stack([lattice(seed, rows, cols, salt) for salt in (7, 8, 9)], dim=1)
     across, down = (u / cell_u + cols / 2).floor_(), (v / cell_v + rows / 2).floor_()
-    own = look_up(
-        spots, (across + 0.5).mul_(2 / cols).sub_(1), (down + 0.5).mul_(2 / rows).sub_(1), exact=True
-    )  # (n, 3, h, w): the cell's spot, its place and its size
+    cell = (across + 0.5).mul_(2 / cols).sub_(1), (down + 0.5).mul_(2 / rows).sub_(1)
+    own = look_up(spots, *cell, exact=True)  # (n, 3, h, w): the place of the cell's spot, and its size
     du = u - (across + 0.5 + 0.33 * own[:, 0] - cols / 2) * cell_u
     dv = v - (down + 0.5 + 0.33 * own[:, 1] - rows / 2) * cell_v
     spot = patch.cover((du * du + dv * dv).sqrt_() - (0.009 + 0.011 * own[:, 2]))
     where = smoothstep(3 * (1 - (u / 0.40).square() - (v / 0.16).square()))
     patch.lay(spot.mul_(where).mul_(0.8), patch["freckle"])
-    patch.put_back()
 
 
 def nose(patch: Patch) -> None:
@@ -65,8 +60,9 @@ def nose(patch: Patch) -> None:
     patch.lay(blob(u - 0.01 * lit, v + 0.13, 0.03, 0.14).mul_(0.45), patch["skin_light"])
 
 
-def mouth(patch: Patch, smile: Tensor) -> None:
+def mouth(patch: Patch) -> None:
     u, v = place(patch, 0, 0, 0.385, 0.40)
+    smile = patch["smile"]
     half = (0.150 + 0.045 * smile - 0.04 * patch["mouth_opening"] * (1 - smile)) * patch["mouth_width"]
     t = u / half
     arch = (1 - t * t).clamp_(min=-0.4)
@@ -75,31 +71,22 @@ def mouth(patch: Patch, smile: Tensor) -> None:
     above, below = opening * 0.3 * arch, opening * arch  # the lips' inner edges
     bow = 0.010 * (1 - (t * 5).abs()).clamp_(min=0)
     upper_edge, lower_edge = above + 0.037 * arch - bow, below + 0.050 * arch
-    slim = 0.85
-    patch.fill(torch.maximum(-v - upper_edge, v - lower_edge) * slim, patch["lips"])
+    patch.fill(torch.maximum(-v - upper_edge, v - lower_edge) * 0.85, patch["lips"])
     patch.lay(blob(u, v - opening - 0.028, 0.07, 0.016).mul_(0.35), patch["skin_light"])
-    inside = torch.maximum(-v - above, v - below) * slim
-    gap = patch.cover(inside)
+    gap = patch.cover(torch.maximum(-v - above, v - below) * 0.85)
     open_ = (patch["mouth_opening"] > 0.02).float()
     patch.lay(gap * open_, MOUTH)
     patch.lay(gap * (blob(u, v - opening - 0.01, 0.11, 0.05) * open_), TONGUE)
     edges = smoothstep(wave(u * 5.2).abs_() * 4)  # one tooth to each half wave
     teeth = TEETH * (0.70 + 0.30 * edges).unsqueeze(1)
     patch.lay(gap * patch.cover(v - opening * (0.05 + 0.35 * smile) * arch) * open_, teeth)
-    line = v.abs() - 0.008
-    patch.lay(
-        patch.cover(torch.maximum(line, t.abs() * half - half * 1.04)) * (0.8 * (1 - open_)),
-        patch["lips"] * 0.45,
-    )
+    line = torch.maximum(v.abs() - 0.008, t.abs() * half - half * 1.04)
+    patch.fill(line, patch["lips"] * 0.45, 0.8 * (1 - open_))
 
 
-def eyes(canvas: Canvas, strand: Tensor) -> None:
-    for side in (-1, 1):
-        left, right = (-0.42, 0.06) if side < 0 else (-0.06, 0.42)
-        patch = canvas.patch(left, right, -0.30, 0.14)
-        eye(patch, side)
-        brow(patch, side, patch.cut(strand))
-        patch.put_back()
+def eye_and_brow(patch: Patch, side: int) -> None:
+    eye(patch, side)
+    brow(patch, side)
 
 
 def eye(patch: Patch, side: int) -> None:
@@ -107,9 +94,8 @@ def eye(patch: Patch, side: int) -> None:
     width = 0.108 * (patch["face_turn"] - 0.35 * side * patch["turn"])
     t = u / width
     arch = 1 - t * t
-    smile = patch["mouth_curve"].clamp(min=0)
     v = v + 0.012 * side * t  # the outer corner lies a little higher
-    upper, lower = 0.068 * patch["eye_opening"] * arch, (0.048 - 0.012 * smile) * arch
+    upper, lower = 0.068 * patch["eye_opening"] * arch, (0.048 - 0.012 * patch["smile"]) * arch
     patch.lay(blob(u, v, 0.17, 0.12).mul_(0.35), patch["skin_shadow"])
     inside = patch.cover(torch.maximum(-v - upper, v - lower) * 0.8)
     patch.lay(inside, WHITE * 0.96)
@@ -131,37 +117,28 @@ def eye(patch: Patch, side: int) -> None:
     patch.fill(torch.maximum(fold, ends), patch["skin_shadow"], 0.8)
 
 
-def brow(patch: Patch, side: int, strand: Tensor) -> None:
+def brow(patch: Patch, side: int) -> None:
     u, v = place(patch, side, 0.20, -0.165, 0.36)
     width = 0.135 * (patch["face_turn"] - 0.3 * side * patch["turn"])
     t = u / width * side  # -1 near the nose, 1 at the temple
     line = v + 0.035 * patch["brow_raise"] * (1.2 - 0.4 * t) + 0.030 * (1 - t * t) - 0.010 * t
     t2 = t * t
     thick = 0.029 * patch["brow_thickness"] * (0.8 - 0.25 * t) * (1 - t2 * t2).clamp_(min=-1)
-    patch.fill(
-        torch.maximum(line.abs() - thick, (t.abs() - 1) * width) * 0.9,
-        patch["brow"] * (1 + 0.35 * strand).unsqueeze(1),
-        0.92,
-    )
+    shape = torch.maximum(line.abs() - thick, (t.abs() - 1) * width) * 0.9
+    patch.fill(shape, patch["brow"] * (1 + 0.35 * patch.strand).unsqueeze(1), 0.92)
 
 
-def facial_hair(canvas: Canvas, strand: Tensor) -> None:
-    patch = canvas.patch_of("mustache", -0.32, 0.32, 0.18, 0.42)
-    if patch:
-        u, v = place(patch, 0, 0, 0.305, 0.42)
-        smile = patch["mouth_curve"].clamp(min=0)
-        v = v - 0.55 * u * u * (1 - 0.9 * smile) / 0.5
-        hair = patch.cut(strand)
-        rough = 0.018 * hair
-        patch.fill(
-            (v.abs() - 0.047 + 0.8 * u * u).maximum(u.abs() - 0.20) + rough,
-            patch["beard"] * (1 + 0.3 * hair).unsqueeze(1),
-        )
-        patch.put_back()
-    patch = canvas.patch_of("goatee", -0.32, 0.32, 0.36, 0.72)
-    if patch:
-        u, v = place(patch, 0, 0, 0.56, 0.36)
-        hair = patch.cut(strand)
-        chin = ellipse(u, v, 0.185, 0.13).maximum(0.030 - ellipse(u, v + 0.10, 0.12, 0.055))
-        patch.fill(chin + 0.02 * hair, patch["beard"] * (1 + 0.3 * hair).unsqueeze(1))
-        patch.put_back()
+def mustache(patch: Patch) -> None:
+    u, v = place(patch, 0, 0, 0.305, 0.42)
+    v = v - 0.55 * u * u * (1 - 0.9 * patch["smile"]) / 0.5
+    beard(patch, (v.abs() - 0.047 + 0.8 * u * u).maximum(u.abs() - 0.20) + 0.018 * patch.strand)
+
+
+def goatee(patch: Patch) -> None:
+    u, v = place(patch, 0, 0, 0.56, 0.36)
+    chin = ellipse(u, v, 0.185, 0.13).maximum(0.030 - ellipse(u, v + 0.10, 0.12, 0.055))
+    beard(patch, chin + 0.02 * patch.strand)
+
+
+def beard(patch: Patch, shape: Tensor) -> None:
+    patch.fill(shape, patch["beard"] * (1 + 0.3 * patch.strand).unsqueeze(1))

@@ -15,20 +15,23 @@ import io
 import os
 import zipfile
 from collections.abc import Callable, Iterator
+from itertools import product
 from pathlib import Path
 from typing import BinaryIO
 
 import torch
 
-from dfcvae.files import web_page
 from dfcvae.photos.pack import Labels
 from dfcvae.photos.source import Listing, Source, stat
 
 SIZE = (178, 218)  # of every picture, in pixels
 CROP = 148  # of 178 x 218 pixels: the centre square that most work on CelebA takes
 PARTITION = {"train": "0", "validation": "1", "test": "2"}
-FOLDERS = ("img_align_celeba/img_align_celeba", "img_align_celeba")
-ZIP = "img_align_celeba.zip"
+PLACES = ("img_align_celeba/img_align_celeba", "img_align_celeba", "img_align_celeba.zip")
+LISTS = {
+    "list_attr_celeba": "with the attributes of each picture",
+    "list_eval_partition": "which divides them into train, validation and test",
+}
 HELP = "data/README.md says how to get CelebA"
 AGAIN = f"download it again, {HELP}"
 LARGEST_MEMBER = 2**26  # bytes; CelebA's pictures have about 8,000
@@ -51,19 +54,26 @@ def _find(root: Path) -> tuple[Path, Path, Path]:
     """The pictures (a folder or a zip), the attributes and the partition, in `root` or in `root/celeba`."""
     if not root.is_dir():
         raise FileNotFoundError(f"there is no folder {root}; root= must hold img_align_celeba, and {HELP}")
-    for base in (root, root / "celeba"):
-        places = [base / name for name in FOLDERS if (base / name).is_dir() and any(_names(base / name))]
-        places += [base / ZIP] if (base / ZIP).is_file() else []
-        if places:
-            attributes = _list(base, "list_attr_celeba", "with the attributes of each picture")
-            parts = "which divides them into train, validation and test"
-            return places[0], attributes, _list(base, "list_eval_partition", parts)
+    for base, place in product((root, root / "celeba"), PLACES):
+        path = base / place
+        if path.is_file() or (path.is_dir() and any(_pictures_in(path))):
+            return path, _list(base, "list_attr_celeba"), _list(base, "list_eval_partition")
     raise FileNotFoundError(
-        f"found neither a folder img_align_celeba with .jpg files nor {ZIP} in {root}; {HELP}"
+        f"found neither a folder img_align_celeba with .jpg files nor img_align_celeba.zip in {root}; {HELP}"
     )
 
 
-def _names(folder: Path) -> Iterator[str]:
+def _list(base: Path, stem: str) -> Path:
+    for path in (base / f"{stem}.txt", base / f"{stem}.csv"):
+        if path.is_file():
+            return path
+    raise FileNotFoundError(
+        f"found CelebA's pictures in {base} but neither {stem}.txt nor {stem}.csv, {LISTS[stem]}; it comes "
+        f"with CelebA and belongs into this folder, {HELP}"
+    )
+
+
+def _pictures_in(folder: Path) -> Iterator[str]:
     with os.scandir(folder) as entries:
         yield from (entry.name for entry in entries if _is_picture(entry.name))
 
@@ -72,52 +82,53 @@ def _is_picture(name: str) -> bool:
     return name.lower().endswith(".jpg") and not name.startswith(".")
 
 
-def _list(base: Path, stem: str, purpose: str) -> Path:
-    for path in (base / f"{stem}.txt", base / f"{stem}.csv"):
-        if path.is_file():
-            return path
-    raise FileNotFoundError(
-        f"found CelebA's pictures in {base} but neither {stem}.txt nor {stem}.csv, {purpose}; it "
-        f"comes with CelebA and belongs into this folder, {HELP}"
-    )
-
-
 def _listing(pictures: Path, attributes: Path, partition: Path, split: str) -> Listing:
     found, read = _open(pictures)
     _, parts = read_list(partition)
     columns, flags = read_list(attributes)
-    both = found & parts.keys() & flags.keys()
-    chosen = sorted(name for name in both if parts[name] == [PARTITION[split]])
+    chosen = sorted(name for name in found & flags.keys() if parts.get(name) == [PARTITION[split]])
     if not chosen:
         raise ValueError(
             f"none of the {len(found):,} pictures in {pictures} is listed as {PARTITION[split]} ({split}) in "
             f"{partition} with a line in {attributes.name}; do the lists fit?"
         )
-    rows = [_flags(attributes, name, flags[name], len(columns)) for name in chosen]
+    for line, values in ((f"{attributes}: the line of {name} has", flags[name]) for name in chosen):
+        if len(values) != len(columns):
+            raise ValueError(f"{line} {len(values)} values, expected {len(columns)}; is the file whole?")
+        if strange := set(values) - {"1", "-1", "0"}:
+            raise ValueError(f"{line} the value {min(strange)!r}, expected 1 or -1")
+    rows = [[value == "1" for value in flags[name]] for name in chosen]
     table = torch.tensor(rows, dtype=torch.bool).view(len(chosen), len(columns))  # (N, A)
-    notes = _mismatches(partition, parts, found) + _mismatches(attributes, flags, found)
+    notes = [
+        f"{path} has {len(lines):,} lines for {len(found):,} pictures: {len(rest):,} {what} (for example "
+        f"{min(rest)}) and were passed over"
+        for path, lines in ((partition, parts.keys()), (attributes, flags.keys()))
+        for what, rest in (("pictures have no line", found - lines), ("lines have no picture", lines - found))
+        if rest
+    ]
     return Listing(chosen, read, Labels(table, columns, notes))
 
 
 def _open(pictures: Path) -> tuple[set[str], Callable[[str], Path | BinaryIO]]:
     """The names of the pictures, and a function that gives Pillow what it reads one from."""
     if pictures.is_dir():
-        return set(_names(pictures)), lambda name: pictures / name
+        return set(_pictures_in(pictures)), lambda name: pictures / name
     try:
         archive = zipfile.ZipFile(pictures)
     except zipfile.BadZipFile as error:
         with pictures.open("rb") as file:
-            found = web_page(file.read(4096)) or f"not a whole zip file ({error})"
-        raise ValueError(f"{pictures} is {found}; {AGAIN}") from error
-    names = {info.filename.rpartition("/")[2]: info for info in archive.infolist()}
-    members = {name: info for name, info in names.items() if _is_picture(name)}
+            begins = file.read(40).decode("ascii", "replace")
+        raise ValueError(
+            f"{pictures} is not a whole zip file (it begins with {begins!r}); {AGAIN}"
+        ) from error
+    members = {info.filename.rpartition("/")[2]: info for info in archive.infolist()}
 
     def read(name: str) -> BinaryIO:
         if members[name].file_size > LARGEST_MEMBER:
             raise ValueError(f"would unpack to {members[name].file_size:,} bytes")
         return io.BytesIO(archive.read(members[name]))
 
-    return set(members), read
+    return set(filter(_is_picture, members)), read
 
 
 def read_list(path: Path) -> tuple[tuple[str, ...], dict[str, list[str]]]:
@@ -126,38 +137,12 @@ def read_list(path: Path) -> tuple[tuple[str, ...], dict[str, list[str]]]:
         lines = path.read_text("utf-8-sig").replace(",", " ").splitlines()
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is not a text file ({error}); {AGAIN}") from error
-    page = web_page("\n".join(lines[:50]).encode())
-    if page:
-        raise ValueError(f"{path} is {page}; {AGAIN}")
     rows = [line.split() for line in lines if line.strip()]
     if rows and len(rows[0]) == 1 and rows[0][0].isdigit():
         del rows[0]  # CelebA's text begins with the number of pictures
     header = rows.pop(0) if rows and not _is_picture(rows[0][0]) else []
-    if not rows:
-        raise ValueError(f"{path} lists no picture, expected lines that begin with 000001.jpg; {AGAIN}")
+    if not rows or not _is_picture(rows[0][0]):
+        found = f"expected lines that begin with 000001.jpg, found {''.join(lines[:1])[:40]!r}"
+        raise ValueError(f"{path} lists no picture, {found}; {AGAIN}")
     # Only Kaggle's CSV names the first column.
     return tuple(name for name in header if name != "image_id"), {row[0]: row[1:] for row in rows}
-
-
-def _mismatches(path: Path, rows: dict, pictures: set[str]) -> list[str]:
-    counted = f"{path} has {len(rows):,} lines for {len(pictures):,} pictures"
-    both_ways = {
-        "pictures have no line": pictures - rows.keys(),
-        "lines have no picture": rows.keys() - pictures,
-    }
-    return [
-        f"{counted}: {len(rest):,} {what} (for example {min(rest)}) and were passed over"
-        for what, rest in both_ways.items()
-        if rest
-    ]
-
-
-def _flags(path: Path, picture: str, values: list[str], columns: int) -> list[bool]:
-    if len(values) != columns:
-        raise ValueError(
-            f"{path}: the line of {picture} has {len(values)} values, expected {columns}; is the file whole?"
-        )
-    strange = set(values) - {"1", "-1", "0"}
-    if strange:
-        raise ValueError(f"{path}: the line of {picture} has the value {min(strange)!r}, expected 1 or -1")
-    return [value == "1" for value in values]

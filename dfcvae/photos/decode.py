@@ -54,8 +54,7 @@ def decode(source: Path | BinaryIO, size: int, crop: int | None = None) -> tuple
             borders = tuple(max(0, length - side) // 2 for length in picture.size)
             square = _rgb(ImageOps.crop(picture, borders))
             square = ImageOps.fit(square, (size, size), Image.Resampling.BICUBIC)
-    pixels = torch.from_numpy(np.array(square))
-    return pixels.permute(2, 0, 1), (width, height)  # (S, S, 3) -> (3, S, S)
+    return torch.from_numpy(np.array(square)).permute(2, 0, 1), (width, height)  # (S, S, 3) -> (3, S, S)
 
 
 def _opened(source: Path | BinaryIO) -> Image:
@@ -77,24 +76,18 @@ def _opened(source: Path | BinaryIO) -> Image:
 def _rgb(picture: Image) -> Image:
     from PIL import Image
 
-    if picture.mode.startswith("I") or picture.mode == "F":
-        picture = _eight_bit(picture)
+    if (
+        picture.mode.startswith("I") or picture.mode == "F"
+    ):  # grey of 16 bits, also in 32, or floats in [0, 1]
+        values, white = np.asarray(picture), 1 if picture.mode == "F" else 65535
+        low, high = values.min(), values.max()
+        if not (0 <= low and high <= white):
+            raise ValueError(f"grey values from {low} to {high}, where 0 to {white} were expected")
+        picture = Image.fromarray(np.round(values * (255 / white)).astype(np.uint8))
     if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
         picture = picture.convert("RGBA")
         picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
     return picture.convert("RGB")
-
-
-def _eight_bit(picture: Image) -> Image:
-    """Grey of 16 bits (which Pillow may call 32) or of floats in [0, 1], to 8 bits."""
-    from PIL import Image
-
-    values = np.asarray(picture)
-    white = 1 if picture.mode == "F" else 65535
-    low, high = values.min(), values.max()
-    if not (0 <= low and high <= white):
-        raise ValueError(f"grey values from {low} to {high}, where 0 to {white} were expected")
-    return Image.fromarray(np.round(values * (255 / white)).astype(np.uint8))
 
 
 def decode_in_order(
@@ -114,8 +107,7 @@ def decode_in_order(
         except Exception as error:  # a broken file makes Pillow raise nearly anything
             return f"{name} ({str(error) or type(error).__name__})"
 
-    threads = available_threads()
-    at_once = 8 * threads
-    with ThreadPoolExecutor(threads) as pool:
+    at_once = 8 * available_threads()
+    with ThreadPoolExecutor(at_once // 8) as pool:
         for start in range(0, len(names), at_once):
             yield from pool.map(job, names[start : start + at_once])

@@ -27,11 +27,8 @@ def folder(root: Path, split: str) -> Source:
     names = sorted(name for name in files if _suffix(name) in SUFFIXES)
     if not names:
         others = f" ({', '.join(sorted(set(map(_suffix, files))))})" if files else ""
-        expected = ", ".join(sorted(SUFFIXES))
-        told = "".join(f"; {note}" for note in notes)
-        raise FileNotFoundError(
-            f"found {len(files):,} files{others} below {root}, none of them {expected}{told}"
-        )
+        told = "; ".join([", ".join(sorted(SUFFIXES)), *notes])
+        raise FileNotFoundError(f"found {len(files):,} files{others} below {root}, none of them {told}")
     if len(names) < FEW:
         notes.append(f"{root} has only {len(names)} pictures: train, validation and test are the same ones")
     else:

@@ -19,13 +19,10 @@ from dfcvae.photos.source import Listing, Source, part, stat, unlabelled
 
 PICTURES, PEOPLE = 13_233, 5_749
 SIZE = (250, 250)
-# The box of the face detector was widened 2.2 times, so a face fills 114 pixels in the middle: with CelebA's
-# square it is about as large as there.
-CROP = 148
-FOLDER = "lfw_funneled"
+CROP = 148  # CelebA's square: a face fills 114 pixels in the middle, and is about as large as there
 BY_HAND = (
-    f"get LFW (funneled) elsewhere and put its folder {FOLDER}, which has a folder for each person, into the "
-    "folder lfw_home of root="
+    "get LFW (funneled) elsewhere and put its folder lfw_funneled, which has a folder for each person, into "
+    "the folder lfw_home of root="
 )
 MANY = 500  # photographs of one person: so few people that the fetcher, which also decodes them, is soon done
 
@@ -39,15 +36,15 @@ def lfw(root: Path | None, split: str, progress: bool = True) -> Source:
     and ValueError without scikit-learn.
     """
     home = (Path(_scikit_learn().get_data_home()).resolve() if root is None else root) / "lfw_home"
-    folder, archive = home / FOLDER, home / "lfw-funneled.tgz"
+    folder, archive = home / "lfw_funneled", home / "lfw-funneled.tgz"
     if not folder.is_dir() or archive.exists():  # scikit-learn deletes the archive once all is unpacked
         home.mkdir(parents=True, exist_ok=True)
         with one_at_a_time(home / ".download.lock", f"LFW to {home}"):
             if not folder.is_dir():
                 _download(home, progress)
             elif archive.exists():
-                told = "delete it, and the same call unpacks it again"
-                raise ValueError(f"{folder} was not unpacked to its end, as {archive.name} is there: {told}.")
+                cut = f"{folder} was not unpacked to its end, as {archive.name} is there"
+                raise ValueError(f"{cut}: delete it, and the same call unpacks it again.")
 
     def listing() -> Listing:
         people = {entry.name: sorted(entry.glob("*.jpg")) for entry in folder.iterdir() if entry.is_dir()}
@@ -75,5 +72,5 @@ def _scikit_learn() -> ModuleType:
     try:
         return importlib.import_module("sklearn.datasets")
     except ImportError:
-        needs = "LFW is fetched by scikit-learn, which is not installed: pip install scikit-learn"
-        raise ValueError(f"{needs}, or {BY_HAND}.") from None
+        needs = "LFW is fetched by scikit-learn, which is not installed: pip install scikit-learn, or"
+        raise ValueError(f"{needs} {BY_HAND}.") from None

@@ -63,19 +63,17 @@ def packed(
     from filelock import FileLock
 
     name = f"{place}-{digest(f'{VERSION} {state}')}"
-    pack = _find(cache, name, n)
-    if pack:
+    if pack := _find(cache, name, n):
         return pack
     try:
         cache.mkdir(parents=True, exist_ok=True)
         lock = FileLock(cache / f"{place}.lock").acquire()
     except OSError as error:
-        raise type(error)(
-            f"cannot write to the cache {cache} ({error.strerror}); set DFCVAE_CACHE to a folder of your own"
-        ) from error
+        where = f"cannot write to the cache {cache} ({error.strerror})"
+        raise type(error)(f"{where}; set DFCVAE_CACHE to a folder of your own") from error
     with lock:
         pack = _find(cache, name, n)  # another process may have made it meanwhile
-        if pack is None:
+        if not pack:
             # While we hold the lock, what else is here is outdated, too short, or left by a killed process.
             for outdated in cache.glob(f"{place}-*"):
                 shutil.rmtree(outdated, ignore_errors=True)
@@ -86,7 +84,7 @@ def packed(
             finally:
                 shutil.rmtree(partial, ignore_errors=True)
             pack = _find(cache, name, n)
-    if pack is None:
+    if not pack:
         raise OSError(f"{cache / name} was written and does not read back the same; is the disk sound?")
     return pack
 
@@ -103,14 +101,12 @@ def _find(cache: Path, name: str, n: int | None) -> tuple[Tensor, Labels] | None
     for folder in cache.glob(f"{name}-*"):
         try:
             with safe_open(folder / "labels.safetensors", "pt") as file:
-                facts, crc = file.metadata()["facts"], file.metadata()["crc32"]
-                attributes = file.get_tensor("attributes")
-            first, shape, names, notes = json.loads(facts)
-            if first and (n is None or n > first):
-                continue
-            pixels = _mapped(folder / "pixels.u8", shape)
-            if crc == _crc(facts, attributes, pixels):
-                return pixels, Labels(attributes, tuple(names), notes)
+                facts, attributes = file.metadata(), file.get_tensor("attributes")
+            first, shape, names, notes = json.loads(facts["facts"])
+            if first is None or (n or math.inf) <= first:
+                pixels = _mapped(folder / "pixels.u8", shape)
+                if facts["crc32"] == _crc(facts["facts"], attributes, pixels):
+                    return pixels, Labels(attributes, tuple(names), notes)
         except Exception:  # whatever damage may lead to: it is packed anew
             continue
     return None
@@ -123,11 +119,10 @@ def _mapped(path: Path, shape: Sequence[int]) -> Tensor:
     torch's maps of this kind Linux wants as much free memory as the file is long, however little is read.
     """
     with open(path, "rb") as file:
+        how: dict[str, int] = {"access": mmap.ACCESS_COPY}
         if sys.platform == "linux":
-            flags, protection = mmap.MAP_PRIVATE | NO_RESERVE, mmap.PROT_READ | mmap.PROT_WRITE
-            view = mmap.mmap(file.fileno(), 0, flags=flags, prot=protection)
-        else:
-            view = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+            how = {"flags": mmap.MAP_PRIVATE | NO_RESERVE, "prot": mmap.PROT_READ | mmap.PROT_WRITE}
+        view = mmap.mmap(file.fileno(), 0, **how)
     return torch.frombuffer(view, dtype=torch.uint8).view(shape)  # (N*3*S*S,) -> (N, 3, S, S)
 
 
@@ -137,12 +132,8 @@ def _write(folder: Path, n: int | None, shape: tuple[int, ...], pictures: Iterat
     folder.mkdir()
     needed, free = math.prod(shape), shutil.disk_usage(folder).free
     if free < needed:
-        raise OSError(
-            errno.ENOSPC,
-            f"the pictures need {needed:,} bytes and the disk has {free:,} free; make room, or set "
-            "DFCVAE_CACHE to a folder on a larger disk",
-            str(folder.parent),
-        )
+        short = f"the pictures need {needed:,} bytes and the disk has {free:,} free; make room, or set"
+        raise OSError(errno.ENOSPC, f"{short} DFCVAE_CACHE to a folder on a larger disk", str(folder.parent))
     rows: list[int] = []
 
     def write_pixels(path: Path) -> None:
@@ -156,10 +147,8 @@ def _write(folder: Path, n: int | None, shape: tuple[int, ...], pictures: Iterat
     attributes = labels.attributes[rows]  # (N, A) -> (rows, A)
     first = n if len(rows) == n else None  # None: there are no more
     facts = json.dumps([first, shape, labels.attribute_names, labels.notes])
-    pixels = _mapped(folder / "pixels.u8", shape)
-    metadata = {"facts": facts, "crc32": _crc(facts, attributes, pixels)}
-    del pixels  # Windows renames no folder with a file that is mapped
-    tensors = {"attributes": attributes}
+    crc = _crc(facts, attributes, _mapped(folder / "pixels.u8", shape))
+    metadata, tensors = {"facts": facts, "crc32": crc}, {"attributes": attributes}
     write_whole(folder / "labels.safetensors", lambda path: save_file(tensors, path, metadata))
 
 

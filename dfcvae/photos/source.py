@@ -65,41 +65,33 @@ class Source:
 
         title = f"{self.name} ({self.split}) from {self.root}"
         failures: list[str] = []
-        decoded = enlarged = unusual = 0
-        with (
-            warnings.catch_warnings(),
-            tqdm(total=count, desc=title, unit="img", disable=not progress) as bar,
-        ):
+        sizes: list[tuple[int, int]] = []
+        bar = tqdm(total=count, desc=title, unit="img", disable=not progress)
+        with warnings.catch_warnings(), bar:
             # Pillow's warnings name no file, and are no concern where the picture can be read all the same.
             warnings.filterwarnings("ignore", module="PIL")
             for row, result in enumerate(decode_in_order(found.names, found.read, size, self.crop)):
                 if isinstance(result, str):
                     failures.append(result)
                     continue
-                pixels, (width, height) = result
-                yield row, pixels
+                yield row, result[0]
+                sizes.append(result[1])
                 bar.update()
-                decoded += 1
-                enlarged += min(width, height, self.crop or width) < size
-                unusual += self.usual not in (None, (width, height))
-                if decoded == count:
+                if len(sizes) == count:
                     break
         named = ", ".join(failures[:NAMED]) + (", ..." if len(failures) > NAMED else "")
-        if not decoded:
+        if not sizes:
             raise ValueError(f"{title}: none of {len(found.names):,} picture files could be read: {named}")
-        if failures:
-            found.labels.notes.append(
-                f"{title}: {len(failures):,} files could not be read and were passed over: {named}"
-            )
-        if self.usual and unusual:
-            usual = f"{self.usual[0]} x {self.usual[1]} pixels, as all should be"
-            found.labels.notes.append(
-                f"{title}: {unusual:,} pictures are not {usual}; their middle {self.crop} pixels, or as many "
-                "as fit, were taken and may miss the face"
-            )
-        if enlarged:
-            small = f"had fewer than {size} pixels a side and were enlarged"
-            found.labels.notes.append(f"{title}: {enlarged:,} of {decoded:,} pictures {small}")
+        usual = f"{' x '.join(map(str, self.usual or ()))} pixels, as all should be"
+        middle = f"their middle {self.crop} pixels, or as many as fit, were taken and may miss the face"
+        counted = {
+            f"files could not be read and were passed over: {named}": len(failures),
+            f"pictures are not {usual}; {middle}": sum(self.usual not in (None, pair) for pair in sizes),
+            f"of {len(sizes):,} pictures had fewer than {size} pixels a side and were enlarged": sum(
+                min(*pair, self.crop or size) < size for pair in sizes
+            ),
+        }
+        found.labels.notes += [f"{title}: {number:,} {what}" for what, number in counted.items() if number]
 
 
 def unlabelled(names: list[str], folder: Path, notes: list[str]) -> Listing:
