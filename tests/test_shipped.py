@@ -1,6 +1,5 @@
 """The course's trained models and measured results: whole, small, and what the notebooks say of them."""
 
-
 import pytest
 import torch
 
