@@ -129,7 +129,8 @@ CLASSES += (perceptual.PerceptualLoss, vgg.VGGFeatures)
 METHODS = [f for owner in CLASSES for f in vars(owner).values() if isinstance(f, types.FunctionType)]
 # A constructor, which has super() in it, may be called: what comes of it is looked at by other means.
 MODELS = (*(f for f in METHODS if not f.__code__.co_freevars), vgg.freeze, vae.kl_divergence)
-OWN = [f for f in vars(ps4).values() if isinstance(f, types.FunctionType) and f.__module__ == ps4.__name__]
+ASKED = [*vars(ps4).values(), *vars(ps4.Promises).values()]
+OWN = [f for f in ASKED if isinstance(f, types.FunctionType) and f.__module__ == ps4.__name__]
 QUESTIONS = tuple({question for asked in PROMISES.values() for _, question in asked})
 
 TASKS = {
