@@ -17,7 +17,8 @@ import torch
 
 from dfcvae import dfc, perceptual, pytorch_vae, vae, vgg
 from dfcvae.course.checks import ps4
-from dfcvae_classroom.grading import Check, Deal, Poisoned, Task
+from dfcvae.course.checks.trial import Poisoned
+from dfcvae_classroom.grading import Check, Deal, Task
 from dfcvae_classroom.grading.wild import answers as model_answers
 from dfcvae_classroom.grading.wild import program
 from dfcvae_classroom.grading.wild.case import Case

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from dfcvae.course.checks.networks import WatchedVAE
+from dfcvae.course.checks.ps1 import WatchedVAE
 from dfcvae.course.checks.trial import filled, given
 from dfcvae_classroom.grading.ps1_decoder import decode_by_parts, enlarge_and_convolve
 from dfcvae_classroom.grading.ps1_formulas import elbo_terms, normal_kl
@@ -342,15 +342,14 @@ def decoder() -> dict[str, Any]:
             "levels": (
                 "convolutions (out, in) are {found}: expected {expected}, one a level, from wide to narrow."
             ),
-            "norm at the end": (
-                "the last level has a batch norm as well: it fixes how bright pictures are on average."
+            "norms": (
+                "there are {norms} batch norms: expected {expected}, after all levels but the last: it "
+                "fixes how bright pictures are on average."
             ),
-            "norms": "there are {norms} batch norms: expected {expected}, after all levels but the last.",
             "cut off": "pictures are cut off at 0: a sigmoid only comes near it, so that a gradient is left.",
             "never dark": (
                 "pictures cannot become dark: does something stand between last convolution and sigmoid?"
             ),
-            "unused layers": "some parameters get no gradient: are all layers used?",
         },
     }
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dfcvae.course.checks.networks import Branched
+from dfcvae.course.checks.ps2 import Branched
 from dfcvae.course.checks.trial import filled, given
 from dfcvae.vgg import VGGFeatures
 from dfcvae_classroom.grading.ps2 import every_layer, normalised, seen
@@ -363,7 +363,6 @@ def restore() -> dict[str, Any]:
 
 
 def disagree() -> dict[str, Any]:
-    ratios = "(ratios: pixels {pixels:.2f}, features {features:.2f})"
     return {
         "tried": "two other faces and two layers: both ratios are 2 or more",
         "cases": [["relu2_1", 64, 77], ["relu3_1", 48, 78]],
@@ -376,14 +375,10 @@ def disagree() -> dict[str, Any]:
                 "a picture is the same as x, or nearly: differ by 0.01 (root mean square) or more."
             ),
             "swapped": "the two are swapped: the first is the nearer in pixels, the second in features.",
-            "neither ruler": (
-                "neither ruler is as asked (ratios at {layer}: pixels {pixels:.2f}, features {features:.2f}; "
-                "2 is asked for)."
-            ),
-            "first not nearer": f"the first is not twice as near in pixels {ratios}.",
-            "second not nearer": (
-                f"the second is not twice as near in {{layer}} {ratios}. Is it made for this x? "
-                "Which change does this layer hardly see?"
+            "not nearer": (
+                "the first should be twice as near in pixels, and the second in {layer}; the ratios are "
+                "{pixels:.2f} and {features:.2f}. Are both made for this x? Which change does this layer "
+                "hardly see?"
             ),
         },
     }

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dfcvae.course.checks.networks import small_vae
+from dfcvae.course.checks.ps3 import small_vae
 from dfcvae.course.checks.trial import given
 from dfcvae.course.lesson_05 import CHANGES
 from dfcvae_classroom.grading.ps3_cases import matched, sign_flips
@@ -326,10 +326,9 @@ def split_by_person() -> dict[str, Any]:
                 "{both} of {people} people are on both sides: cut the list of *people*, not pictures."
             ),
             "one side empty": "one side is empty. (The people's numbers need not be 0, 1, 2 ...)",
-            "pictures missing": (
-                "{missing} of {pictures} pictures are on neither side: all pictures of a person count."
+            "not once": (
+                "each of the {pictures} pictures belongs on one side, once: {rows} different rows are there."
             ),
-            "twice": "a picture appears twice.",
             "share turned round": f"{share} that is tested, and learning comes before it.",
             "counted from 0": f"{share}. Their numbers need not be 0, 1, 2 ...",
             "share": f"{share}.",

@@ -1,10 +1,4 @@
-"""Self-checks of problem set 1: each prints one line, which names the mistake where it knows it.
-
-    from dfcvae.course.checks import ps1 as check
-    check.kl_normal(kl_normal)
-
-They try other numbers than the hidden tests do.
-"""
+"""Self-checks of problem set 1."""
 
 from __future__ import annotations
 
@@ -15,10 +9,38 @@ from torch import Tensor, nn
 from torch.distributions import Normal
 
 from dfcvae.course.checks import trial
-from dfcvae.course.checks.networks import WatchedVAE
 from dfcvae.course.checks.trial import Task, Tried, expect_shape, recognise, same, seeded, self_check
+from dfcvae.vae import VAE
 
 STEPS, NO_NOISE = 6, -30.0
+
+
+class WatchedVAE(VAE):
+    """A small VAE that keeps what passes through it, a line for each step, and the gradients of it.
+
+    shift: added to log_var, which makes the clouds narrow.
+    """
+
+    def __init__(self, shift: float) -> None:
+        super().__init__(32, 5, (6, 8))
+        trial.filled(self, 9)
+        self.shift = shift
+        self.seen: list[dict[str, Any]] = []
+
+    def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        mu, log_var = super().encode(x)
+        self.seen.append({"x": x.detach(), "training": self.training})
+        return self._noted("mu", mu), self._noted("log_var", log_var + self.shift)
+
+    def decode(self, z: Tensor) -> Tensor:
+        return self._noted("x_hat", super().decode(self._noted("z", z)))
+
+    def _noted(self, name: str, tensor: Tensor) -> Tensor:
+        line = self.seen[-1]
+        line[name] = tensor.detach()
+        if tensor.requires_grad:
+            tensor.register_hook(lambda gradient: line.update({f"by {name}": gradient}))
+        return tensor
 
 
 @self_check
@@ -119,7 +141,6 @@ def decoder(task: Task, up_block: Tried, make_decoder: Tried) -> None:
     found = [tuple(convolution.weight.shape[:2]) for convolution in convolutions]
     expected = [*zip([*channels[1:], 3], channels, strict=True)]
     task.refuse(found != expected, "levels", found=found, expected=expected)
-    task.refuse(len(norms) == len(channels), "norm at the end")
     task.refuse(len(norms) != len(channels) - 1, "norms", norms=len(norms), expected=len(channels) - 1)
     for i, layer in enumerate([*linears, *convolutions, *norms]):
         trial.filled(layer, i)
@@ -128,8 +149,6 @@ def decoder(task: Task, up_block: Tried, make_decoder: Tried) -> None:
     dark = network(z)
     task.refuse(dark.min() <= 0, "cut off")
     task.refuse(dark.mean() > 0.05, "never dark")
-    network(z).square().sum().backward()
-    task.refuse(any(p.grad is None for p in network.parameters()), "unused layers")
 
 
 def _by_width(network: nn.Module, kind: type) -> list[Any]:

@@ -1,10 +1,4 @@
-"""Self-checks of problem set 2: each prints one line, which names the mistake where it knows it.
-
-    from dfcvae.course.checks import ps2 as check
-    check.normalise(normalise)
-
-They try other numbers than the hidden tests do.
-"""
+"""Self-checks of problem set 2."""
 
 from __future__ import annotations
 
@@ -13,18 +7,24 @@ from torch import Tensor, nn
 
 from dfcvae import faces
 from dfcvae.course.checks import trial
-from dfcvae.course.checks.networks import Branched
-from dfcvae.course.checks.trial import (
-    Task,
-    Tried,
-    describe,
-    expect_parts,
-    expect_shape,
-    recognise,
-    same,
-    self_check,
-)
+from dfcvae.course.checks.trial import Task, Tried, describe, expect_shape, recognise, same, self_check
 from dfcvae.vgg import VGGFeatures
+
+
+class Branched(nn.Module):
+    """A network that is no chain: head(left(h) + right(h)) with h = stem(x)."""
+
+    def __init__(self, inplace: bool) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(3, 6, 3, padding=1), nn.ReLU(inplace))
+        self.left = nn.Conv2d(6, 5, 1)
+        self.right = nn.Sequential(nn.Conv2d(6, 5, 3, padding=1), nn.ReLU(inplace))
+        self.head = nn.Conv2d(5, 2, 1)
+        trial.filled(self, 21)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.stem(x)
+        return self.head(self.left(h) + self.right(h))
 
 
 @self_check
@@ -55,7 +55,7 @@ def sees(task: Task, answer: Tried) -> None:
     """Try ``sees(layers, place)``."""
     for hint, case in task["cases"].items():
         for place, right in zip((0, 5), case["right"], strict=True):
-            found = expect_parts(answer(trial.network(case["layers"]), place), "first", "last")
+            found = trial.expect_parts(answer(trial.network(case["layers"]), place), "first", "last")
             task.refuse(found == [right[0], right[1] + 1], "one too far")
             where = " at place 5, though not at place 0" if place else ""
             task.refuse(found != right, "places", found=tuple(found), where=where, hint=hint)
@@ -180,7 +180,7 @@ def disagree(task: Task, answer: Tried) -> None:
         def distance(y: Tensor, x: Tensor, network: nn.Module = network, layer: str = layer) -> Tensor:
             return (network(y)[layer] - network(x)[layer]).square().mean()
 
-        found = expect_parts(answer(x, distance), "near", "far")
+        found = trial.expect_parts(answer(x, distance), "near", "far")
         for y in found:
             expect_shape(y, x.shape, "two pictures of the size of x")
         near, far = (y.detach() for y in found)
@@ -196,6 +196,4 @@ def disagree(task: Task, answer: Tried) -> None:
         ratios = pixels[1] / pixels[0], features[0] / max(features[1], 1e-12)
         said = {"pixels": ratios[0], "features": ratios[1], "layer": layer}
         task.refuse(max(ratios) < 1, "swapped")
-        task.refuse(max(ratios) < 2, "neither ruler", **said)
-        task.refuse(ratios[0] < 2, "first not nearer", **said)
-        task.refuse(ratios[1] < 2, "second not nearer", **said)
+        task.refuse(min(ratios) < 2, "not nearer", **said)

@@ -52,7 +52,7 @@ def self_check(diagnose: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(diagnose)
     def check(*answers: Any) -> None:
         task = Task(given(json.loads(file.read_text(encoding="utf-8"))[diagnose.__name__]))
-        with poisoned(task["poisoned"]), torch.random.fork_rng(devices=[]):
+        with poisoned(map(pkgutil.resolve_name, task["poisoned"])), torch.random.fork_rng(devices=[]):
             try:
                 diagnose(task, *map(Tried, answers))
                 line = f"looks right so far ({task['tried']})."
@@ -242,20 +242,22 @@ def filled(module: M, seed: int) -> M:
 
 
 @contextmanager
-def poisoned(names: Iterable[str]) -> Iterator[None]:
-    """Let functions ("module:name") raise Poisoned, under whatever name somebody holds them."""
+def poisoned(functions: Iterable[Any]) -> Iterator[None]:
+    """Let functions written in Python raise Poisoned, under whatever name somebody holds them.
+
+    Their code is exchanged; a function with free variables (``super()`` is one) takes only code with as many.
+    """
 
     def raising(*_: Any, **__: Any) -> None:
         from dfcvae.course.checks.trial import Poisoned
 
         raise Poisoned
 
-    functions = [inspect.unwrap(pkgutil.resolve_name(name)) for name in names]
-    codes = [function.__code__ for function in functions]
+    originals = [(function, function.__code__) for function in map(inspect.unwrap, functions)]
     try:
-        for function in functions:
+        for function, _ in originals:
             function.__code__ = raising.__code__.replace(co_freevars=function.__code__.co_freevars)
         yield
     finally:
-        for function, code in zip(functions, codes, strict=True):
+        for function, code in originals:
             function.__code__ = code
