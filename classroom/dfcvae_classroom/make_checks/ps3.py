@@ -109,7 +109,7 @@ def matched_vector() -> dict[str, Any]:
 
 def counterfactual_gains() -> dict[str, Any]:
     recipes = [
-        {"seed": 31, "shape": [12, 5], "high": 0.6},
+        {"seed": 31, "shape": [12, 5], "high": 6.0},
         stored(torch.arange(12) % 3 == 0),
         {"seed": 32, "shape": [4, 3, 32, 32], "low": 0.25, "high": 0.5},
         {"seed": 33, "shape": [4, 3, 32, 32], "low": 0.2, "high": 0.7},
