@@ -11,7 +11,7 @@ import pytest
 import torch
 from answers.ps4 import NAMED, RIGHT, WAYS, WRONG, program
 from dfcvae_classroom.course import SOURCES
-from dfcvae_classroom.grading import PUBLIC, Deal, Poisoned, points, poisoned, ps4
+from dfcvae_classroom.grading import PUBLIC, Deal, points, poisoned, ps4
 from dfcvae_classroom.grading.wild.case import Case
 from dfcvae_classroom.grading.wild.editing import build, dealt, rewritten, text
 from dfcvae_classroom.grading.wild.faults import FAULTS
@@ -20,6 +20,7 @@ from dfcvae_classroom.guard import TimeUp
 
 from dfcvae import dfc
 from dfcvae.course.checks import ps4 as check
+from dfcvae.course.checks.trial import Poisoned
 
 STORED = nbformat.read(SOURCES / "ps4_find_the_bugs" / "ps4_find_the_bugs.ipynb", as_version=4)
 DEALS = (Deal(), Deal("another"))

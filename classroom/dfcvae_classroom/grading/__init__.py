@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+
+from dfcvae.course.checks.trial import poisoned
 
 PUBLIC = "public"  # the secret of the variant that the repository carries
 
@@ -55,10 +56,6 @@ class Task:
     poisoned: tuple[Callable, ...] = ()
 
 
-class Poisoned(Exception):
-    """An answer called the function of the package that it was to replace."""
-
-
 def points(answers: Mapping[str, Any], task: Task, deal: Deal) -> float:
     """What the answers are worth in one task: 0 to ``task.points``, in hundredths.
 
@@ -79,25 +76,3 @@ def _true(holds: Callable[[], Any]) -> bool:
         return bool(holds())
     except Exception:
         return False
-
-
-@contextmanager
-def poisoned(functions: Iterable[Callable]) -> Iterator[None]:
-    """Let functions written in Python raise, under whatever name somebody holds them.
-
-    Their code is exchanged; a function with free variables (``super()`` is one) takes only code with as many.
-    """
-
-    def raising(*_: Any, **__: Any) -> None:
-        from dfcvae_classroom.grading import Poisoned
-
-        raise Poisoned("write it yourself: the package's own function does not count here")
-
-    originals = [(function, function.__code__) for function in functions]
-    try:
-        for function, _ in originals:
-            function.__code__ = raising.__code__.replace(co_freevars=function.__code__.co_freevars)
-        yield
-    finally:
-        for function, code in originals:
-            function.__code__ = code

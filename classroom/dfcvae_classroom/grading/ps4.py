@@ -17,7 +17,8 @@ import torch
 
 from dfcvae import dfc, perceptual, pytorch_vae, vae, vgg
 from dfcvae.course.checks import ps4
-from dfcvae_classroom.grading import Check, Deal, Poisoned, Task
+from dfcvae.course.checks.trial import Poisoned
+from dfcvae_classroom.grading import Check, Deal, Task
 from dfcvae_classroom.grading.wild import answers as model_answers
 from dfcvae_classroom.grading.wild import program
 from dfcvae_classroom.grading.wild.case import Case
@@ -129,7 +130,8 @@ CLASSES += (perceptual.PerceptualLoss, vgg.VGGFeatures)
 METHODS = [f for owner in CLASSES for f in vars(owner).values() if isinstance(f, types.FunctionType)]
 # A constructor, which has super() in it, may be called: what comes of it is looked at by other means.
 MODELS = (*(f for f in METHODS if not f.__code__.co_freevars), vgg.freeze, vae.kl_divergence)
-OWN = [f for f in vars(ps4).values() if isinstance(f, types.FunctionType) and f.__module__ == ps4.__name__]
+ASKED = [*vars(ps4).values(), *vars(ps4.Promises).values()]
+OWN = [f for f in ASKED if isinstance(f, types.FunctionType) and f.__module__ == ps4.__name__]
 QUESTIONS = tuple({question for asked in PROMISES.values() for _, question in asked})
 
 TASKS = {

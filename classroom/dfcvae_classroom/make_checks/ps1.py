@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from dfcvae.course.checks.networks import WatchedVAE
+from dfcvae.course.checks.ps1 import WatchedVAE
 from dfcvae.course.checks.trial import filled, given
 from dfcvae_classroom.grading.ps1_decoder import decode_by_parts, enlarge_and_convolve
 from dfcvae_classroom.grading.ps1_formulas import elbo_terms, normal_kl
@@ -77,21 +77,26 @@ def kl_normal() -> dict[str, Any]:
     m = {"numbers": [0.5, -1.0, 2.0, 0.3, -0.2]}
     s = {"numbers": [0.6, 1.5, 2.2, 0.8, 1.9]}
     zeros, ones = {"numbers": [0.0] * 5}, {"numbers": [1.0] * 5}
+    result = {
+        "shape": [],
+        "meaning": "one number for the batch",
+        "kinds": {
+            "float": "KL is a Python number: keep it a tensor, so that a gradient can come back.",
+            "(3,)": "KL is one number a picture: take the mean over pictures.",
+        },
+    }
     cases = []
     for prior in ({"m": zeros, "s": ones}, {"m": m, "s": ones}, {"m": m, "s": s}):
         recipes = clouds(3, 5) | prior
         inputs = [given(recipe) for recipe in recipes.values()]
-        cases.append({"given": recipes} | case(normal_kl(*inputs).mean(), _wrong_kls(*inputs), unit=" nats"))
+        right, mistakes = normal_kl(*inputs).mean(), _wrong_kls(*inputs)
+        cases.append({"given": recipes} | case(right, mistakes, unit=" nats", **result))
     by = [tensor.requires_grad_() for tensor in inputs]
     found = torch.autograd.grad(normal_kl(*by).mean(), by)
     cases[-1]["gradients"] = dict(zip(recipes, map(numbers, found), strict=True))
     return {
         "tried": "standard and other priors, gradients",
         "cases": cases,
-        "say": {
-            "a number": "KL is a Python number: keep it a tensor, so that a gradient can come back.",
-            "one a picture": "KL is one number a picture: take the mean over pictures.",
-        },
     }
 
 
@@ -190,6 +195,9 @@ def kl_from_draws() -> dict[str, Any]:
         "the differences look taken without their sign: negative ones count too.": (
             differences.abs().mean(dim=0)
         ),
+        "all pictures have the same KL: take the mean over draws only, not over pictures.": (
+            right.mean().expand_as(right)
+        ),
     }
     errors = {
         "the error is the spread of one draw: that of a mean of many is smaller.": spread,
@@ -215,10 +223,6 @@ def kl_from_draws() -> dict[str, Any]:
         "say": {
             "log_p never called": "log_p is never called: how dense is this prior where the draws are?",
             "uniform from 0": UNIFORM,
-            "no pair": "expected two tensors, the estimate and its standard error.",
-            "mean over pictures": (
-                "all pictures have the same KL: take the mean over draws only, not over pictures."
-            ),
             "another estimate": (
                 "the same seed gives another estimate: the noise must come from `generator`."
             ),
@@ -230,6 +234,8 @@ def kl_from_draws() -> dict[str, Any]:
 
 
 def elbo() -> dict[str, Any]:
+    alone = "the ELBO is one number for the batch: keep one a picture."
+    result = {"shape": [2], "meaning": "one number a picture", "kinds": {"()": alone}}
     cases = []
     # in the small picture the KL weighs, in the large one the pixels do
     for shape, sigma in (([2, 1, 2, 3], 0.7), ([2, 3, 8, 8], 0.25)):
@@ -237,14 +243,13 @@ def elbo() -> dict[str, Any]:
         recipes = pictures | clouds(2, 5) | {"sigma": sigma}
         inputs = [given(recipe) for recipe in recipes.values()]
         right = -sum(elbo_terms(*inputs))
-        cases.append({"given": recipes} | case(right, _wrong_elbos(*inputs), unit=" nats"))
+        cases.append({"given": recipes} | case(right, _wrong_elbos(*inputs), unit=" nats", **result))
     x, x_hat, mu, log_var, sigma = inputs
     gradients = {"x_hat": (x - x_hat) / sigma**2, "mu": -mu, "log_var": 0.5 * (1 - log_var.exp())}
     cases[-1]["gradients"] = {name: numbers(gradient) for name, gradient in gradients.items()}
     return {
         "tried": "pictures of two sizes, gradients",
         "cases": cases,
-        "say": {"one for the batch": "the ELBO is one number for the batch: keep one a picture."},
     }
 
 
@@ -337,15 +342,14 @@ def decoder() -> dict[str, Any]:
             "levels": (
                 "convolutions (out, in) are {found}: expected {expected}, one a level, from wide to narrow."
             ),
-            "norm at the end": (
-                "the last level has a batch norm as well: it fixes how bright pictures are on average."
+            "norms": (
+                "there are {norms} batch norms: expected {expected}, after all levels but the last: it "
+                "fixes how bright pictures are on average."
             ),
-            "norms": "there are {norms} batch norms: expected {expected}, after all levels but the last.",
             "cut off": "pictures are cut off at 0: a sigmoid only comes near it, so that a gradient is left.",
             "never dark": (
                 "pictures cannot become dark: does something stand between last convolution and sigmoid?"
             ),
-            "unused layers": "some parameters get no gradient: are all layers used?",
         },
     }
 
@@ -466,8 +470,7 @@ def train_vae() -> dict[str, Any]:
                 "the first step is right and later ones are not: what do gradients or optimizer carry over?"
             ),
             "first step": (
-                "the first step moves the decoder's weights {ratio:.2g} times as far as Adam at this rate "
-                "would."
+                "the first step moves {name} {ratio:.2g} times as far as Adam at this rate would."
             ),
             "no noise": "z is mu: the noise looks left out.",
             "uniform from 0": UNIFORM.replace("draw", "z"),

@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dfcvae.course.checks.networks import Branched, ThreeLayers
+from dfcvae.course.checks.ps2 import Branched
 from dfcvae.course.checks.trial import filled, given
+from dfcvae.vgg import VGGFeatures
 from dfcvae_classroom.grading.ps2 import every_layer, normalised, seen
 from dfcvae_classroom.grading.ps2_losses import loss
 from dfcvae_classroom.grading.ps2_networks import named_vgg
@@ -55,15 +56,15 @@ def normalise() -> dict[str, Any]:
     small = {"order": "RGB", "white": 1.0, "mean": [0.45, 0.55, 0.35], "std": [0.2, 0.3, 0.25]}
     wide = {"order": "RGB", "white": 255.0, "mean": [110.0, 120.0, 100.0], "std": [50.0, 60.0, 70.0]}
     x, cards = given(recipe), (small, small | {"order": "BGR"}, wide, wide | {"order": "BGR"})
-    return {
-        "tried": "both orders of colours, two scales, a batch, gradient",
-        "x": recipe,
-        "cases": [{"card": card} | case(normalised(x, card), _wrong_scales(x, card)) for card in cards],
-        "say": {
-            "x changed": "x itself is changed: a caller's picture must stay as it was.",
-            "no gradient": "no gradient comes back to x: was something detached?",
-        },
-    }
+    result = {"shape": recipe["shape"], "meaning": "as x"}
+    cases = [
+        {"given": {"x": recipe, "card": card}} | case(normalised(x, card), _wrong_scales(x, card), **result)
+        for card in cards
+    ]
+    by_x = x.requires_grad_()
+    (gradient,) = torch.autograd.grad(normalised(by_x, cards[-1]).sum(), by_x)
+    cases[-1]["gradients"] = {"x": numbers(gradient)}
+    return {"tried": "both orders of colours, two scales, a batch, gradient", "cases": cases}
 
 
 def _wrong_scales(x: Tensor, card: dict[str, Any]) -> dict[str, Tensor]:
@@ -228,7 +229,6 @@ def sees() -> dict[str, Any]:
             for hint, layers in trials.items()
         },
         "say": {
-            "no pair": "gives {found}: expected (first, last), two whole numbers.",
             "one too far": "last is one too far: it is the last pixel that is seen, not the one behind it.",
             "places": "gives {found}{where}. What is tried: {hint}",
         },
@@ -238,18 +238,26 @@ def sees() -> dict[str, Any]:
 def dfc_loss() -> dict[str, Any]:
     recipes = {name: {"seed": seed, "shape": [4, 3, 16, 16]} for name, seed in (("x_hat", 14), ("x", 15))}
     x_hat, x = (given(recipe) for recipe in recipes.values())
-    network = ThreeLayers()
+    network = VGGFeatures("vgg19", weights="mini")
     nats, none = {"numbers": [12.0, 20.0, 9.0, 31.0]}, {"numbers": [0.0] * 4}
     one = {"relu1_1": 1.0, "relu2_1": 1.0, "relu3_1": 1.0}
     weights, scales = {"relu1_1": 3.0, "relu3_1": 5.0}, {"relu1_1": 2.0, "relu2_1": 1.0, "relu3_1": 4.0}
     only = {"relu2_1": 1.0}
+    result = {
+        "shape": [],
+        "meaning": "one number",
+        "kinds": {
+            "float": "the loss is a Python number: keep it a tensor, so that a gradient can come back.",
+            "(4,)": "gives one number for each image: take the mean over the batch.",
+        },
+    }
 
     def value(kl: dict[str, Any], *settings: Any, times: float = 1.0) -> Tensor:
         return loss(x_hat, x, times * given(kl), network, *settings)
 
     def trial(kl: dict[str, Any], *settings: Any, mistakes: dict[str, Tensor]) -> dict[str, Any]:
         options = dict(zip(("alpha", "beta", "weights", "scales"), settings, strict=True))
-        return {"kl": kl, **options} | case(value(kl, *settings), mistakes)
+        return {"given": recipes | {"kl": kl} | options} | case(value(kl, *settings), mistakes, **result)
 
     differences = (network(x_hat)["relu2_1"] - network(x)["relu2_1"]).double()
     wrong = _wrong_terms(differences, value(none, 1.0, 1.0, one, one))
@@ -293,22 +301,12 @@ def dfc_loss() -> dict[str, Any]:
     }
     cases.append(trial(nats, 0.5, 50.0, one, one, mistakes=mistakes))
     image = x_hat.clone().requires_grad_()
-    loss(image, x, given(nats), network, 0.5, 50.0, one, one).backward()
+    (gradient,) = torch.autograd.grad(loss(image, x, given(nats), network, 0.5, 50.0, one, one), image)
+    cases[-1]["gradients"] = {"x_hat": numbers(gradient), "kl": [0.5 / 4] * 4}
     return {
         "tried": "one layer, weights, scales, alpha and beta, who gets a gradient",
-        **recipes,
         "cases": cases,
-        "gradient": numbers(image.grad),
-        "say": {
-            "a number": "the loss is a Python number: keep it a tensor, so that a gradient can come back.",
-            "one an image": "gives one number for each image: take the mean over the batch.",
-            "no gradient": "the loss has no gradient at all: is everything under no_grad?",
-            "no gradient to x_hat": (
-                "no gradient reaches x_hat: its features must not be under no_grad, nor detached."
-            ),
-            "no gradient to the KL": "no gradient reaches the KL: is it detached?",
-            "gradient to the target": "x gets a gradient, too: the target is a constant.",
-        },
+        "say": {"target learns": "x gets a gradient, too: the target is a constant."},
     }
 
 
@@ -346,7 +344,6 @@ def restore() -> dict[str, Any]:
             ),
             "frozen": "the network's weights are frozen afterwards: leave them as you found them.",
             "gradients left": "the weights have a .grad now: ask for the gradient of the picture alone.",
-            "argument changed": "`{name}` itself is changed: work on a copy.",
             "graph left": "the picture still hangs on its graph: detach it at the end.",
             "mask turned round": (
                 "the known pixels moved and the hole did not: mask is 1 where a pixel is known."
@@ -366,13 +363,10 @@ def restore() -> dict[str, Any]:
 
 
 def disagree() -> dict[str, Any]:
-    ratios = "(ratios: pixels {pixels:.2f}, features {features:.2f})"
     return {
         "tried": "two other faces and two layers: both ratios are 2 or more",
         "cases": [["relu2_1", 64, 77], ["relu3_1", 48, 78]],
         "say": {
-            "no pair": "gives {found}: expected two pictures, (near, far).",
-            "x changed": "x itself is changed: work on a copy.",
             "stored pictures": (
                 "another face gives the same two pictures: make them from the x that is given."
             ),
@@ -381,14 +375,10 @@ def disagree() -> dict[str, Any]:
                 "a picture is the same as x, or nearly: differ by 0.01 (root mean square) or more."
             ),
             "swapped": "the two are swapped: the first is the nearer in pixels, the second in features.",
-            "neither ruler": (
-                "neither ruler is as asked (ratios at {layer}: pixels {pixels:.2f}, features {features:.2f}; "
-                "2 is asked for)."
-            ),
-            "first not nearer": f"the first is not twice as near in pixels {ratios}.",
-            "second not nearer": (
-                f"the second is not twice as near in {{layer}} {ratios}. Is it made for this x? "
-                "Which change does this layer hardly see?"
+            "not nearer": (
+                "the first should be twice as near in pixels, and the second in {layer}; the ratios are "
+                "{pixels:.2f} and {features:.2f}. Are both made for this x? Which change does this layer "
+                "hardly see?"
             ),
         },
     }

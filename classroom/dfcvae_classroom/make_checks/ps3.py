@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dfcvae.course.checks.networks import PaleCopy
+from dfcvae.course.checks.ps3 import small_vae
 from dfcvae.course.checks.trial import given
 from dfcvae.course.lesson_05 import CHANGES
 from dfcvae_classroom.grading.ps3_cases import matched, sign_flips
@@ -75,30 +75,30 @@ def matched_vector() -> dict[str, Any]:
     more, others = _faces((4, 0, [True, True]), (0, 3, [False, True]))
     has_3, mu_3 = torch.cat([has, more]), torch.cat([mu, torch.full((7, 2), 50.0)])
     company_3 = torch.cat([torch.cat([company, torch.zeros_like(company)], dim=1), others])
-    cases = {
-        "groups of unequal size": ((mu, has, company), wrong, None),
-        "two columns": (
-            (mu_2, has_2, company_2),
-            {},
-            "right for one column of company, wrong for two: faces are alike if they agree in *every* "
-            "column, so two columns make four groups.",
-        ),
-        "a group with one side": (
-            (mu_3, has_3, company_3),
-            {"a group that was left out still counts in the number by which you divide.": [1.25, 0.0]},
-            "a group with faces on one side only should be left out, and changes the result.",
-        ),
+    columns = {
+        "otherwise": "right for one column of company, wrong for two: faces are alike if they agree in "
+        "*every* column, so two columns make four groups."
     }
+    one_side = {
+        "kinds": {"NaN": "NaN: a group has faces on one side only. It has no difference; leave it out."},
+        "otherwise": "a group with faces on one side only should be left out, and changes the result.",
+    }
+    left = {"a group that was left out still counts in the number by which you divide.": [1.25, 0.0]}
+    cases: list[tuple[tuple[Tensor, ...], dict[str, Any], dict[str, Any]]] = [
+        ((mu, has, company), wrong, {}),
+        ((mu_2, has_2, company_2), {}, columns),
+        ((mu_3, has_3, company_3), left, one_side),
+    ]
+    result = {"shape": [2], "meaning": "one vector, (latent_dim,)"}
+    names = ("mu", "has", "company")
     return {
         "tried": "groups of unequal size, two columns, a group with one side, no group with both",
-        "cases": {
-            name: {"given": [*map(stored, inputs)]}
-            | case(matched(*inputs), mistakes)
-            | ({"otherwise": otherwise} if otherwise else {})
-            for name, (inputs, mistakes, otherwise) in cases.items()
-        },
+        "cases": [
+            {"given": dict(zip(names, map(stored, inputs), strict=True))}
+            | case(matched(*inputs), mistakes, **result, **more)
+            for inputs, mistakes, more in cases
+        ],
         "say": {
-            "NaN": "NaN: a group has faces on one side only. It has no difference; leave it out.",
             "another error": "no group has both sides: expected a ValueError, found {kind}.",
             "no error": (
                 "where no group has both sides there is nothing to compare: raise a ValueError that says so."
@@ -109,21 +109,25 @@ def matched_vector() -> dict[str, Any]:
 
 def counterfactual_gains() -> dict[str, Any]:
     recipes = [
-        {"seed": 31, "shape": [12, 12], "high": 0.6},
+        {"seed": 31, "shape": [12, 5], "high": 6.0},
         stored(torch.arange(12) % 3 == 0),
-        {"seed": 32, "shape": [4, 3, 2, 2], "low": 0.25, "high": 0.5},
-        {"seed": 33, "shape": [4, 3, 2, 2], "low": 0.2, "high": 0.7},
+        {"seed": 32, "shape": [4, 3, 32, 32], "low": 0.25, "high": 0.5},
+        {"seed": 33, "shape": [4, 3, 32, 32], "low": 0.2, "high": 0.7},
         stored(torch.tensor([0.5, 1.5, 0.0])),
     ]
+    result = {
+        "shape": [3, 4],
+        "meaning": "a row an amount, a column a face",
+        "kinds": {"(4, 3)": "gives shape (4, 3): expected (3, 4), a row an amount and a column a face."},
+    }
     with torch.no_grad():
         right, mistakes = _gains(*map(given, recipes))
     return {
         "tried": "a toy model: three amounts, four faces, in eval and in training",
         "given": recipes,
-        "gains": case(right, mistakes, unit=" dB"),
+        "gains": case(right, mistakes, unit=" dB", **result),
         "say": {
             "code_of": "`code_of` knows the notebook's own model alone: ask the `model` that is handed over.",
-            "transposed": "gives shape (4, 3): expected (3, 4), a row an amount and a column a face.",
             "sampled": "two calls give two results: z looks sampled. The code of a face is mu.",
             "graph left": (
                 "the numbers are right, but a graph hangs on them: nothing is trained here (no_grad)."
@@ -140,7 +144,7 @@ def _gains(
     codes: Tensor, has: Tensor, before: Tensor, after: Tensor, amounts: Tensor
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """The gains (K, n), and what they become by a mistake."""
-    model = PaleCopy().eval()
+    model = small_vae().eval()
     code = model.encode(before)[0]
     vector = codes[has].mean(dim=0) - codes[~has].mean(dim=0)
 
@@ -316,17 +320,15 @@ def split_by_person() -> dict[str, Any]:
         "person": stored(person),
         "share": 0.25,
         "say": {
-            "no pair": "gives {found}: expected (learn_rows, test_rows).",
             "masks": "gives yes-or-no masks: expected row numbers (nonzero().flatten() makes them).",
             "no rows": "these are not row numbers: are they the people's numbers?",
             "both sides": (
                 "{both} of {people} people are on both sides: cut the list of *people*, not pictures."
             ),
             "one side empty": "one side is empty. (The people's numbers need not be 0, 1, 2 ...)",
-            "pictures missing": (
-                "{missing} of {pictures} pictures are on neither side: all pictures of a person count."
+            "not once": (
+                "each of the {pictures} pictures belongs on one side, once: {rows} different rows are there."
             ),
-            "twice": "a picture appears twice.",
             "share turned round": f"{share} that is tested, and learning comes before it.",
             "counted from 0": f"{share}. Their numbers need not be 0, 1, 2 ...",
             "share": f"{share}.",

@@ -500,10 +500,10 @@ NAMED = {
         "no C": "the number of channels",
         "sum over the batch": "summed over the batch",
         "a root": "looks like half a root",
-        "no_grad on both": "no gradient reaches x_hat",
+        "no_grad on both": "no gradient arrives at x_hat",
         "alpha and beta swapped": "alpha and beta look swapped",
         "pixels, too": "pixels (0.",
-        "KL detached": "no gradient reaches the KL",
+        "KL detached": "no gradient arrives at kl",
     },
     "restore": {
         "weights for the image": "the network's weights have changed",

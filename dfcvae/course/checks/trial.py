@@ -7,12 +7,12 @@ The cases, the right numbers and the numbers that known mistakes give stand in `
 from __future__ import annotations
 
 import functools
-import importlib
 import inspect
 import json
 import math
+import pkgutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from importlib import resources
 from random import Random
 from typing import Any, TypeVar
@@ -25,13 +25,6 @@ M = TypeVar("M", bound=nn.Module)
 WHOLE = 12  # numbers of a tensor that are stored one by one
 
 
-@functools.cache
-def stored(module: str) -> dict[str, Any]:
-    """The tasks of a problem set, by name."""
-    file = resources.files(__package__).joinpath(f"{module.rpartition('.')[2]}.json")
-    return json.loads(file.read_text(encoding="utf-8"))
-
-
 class Mistake(Exception):
     """Ends a self-check with the line that it prints."""
 
@@ -40,19 +33,13 @@ class Poisoned(Exception):
     """An answer called the function that it was to replace."""
 
 
-class Task:
-    """What is stored of a task: ``task[name]`` is an input or a case; ``refuse`` says a sentence."""
-
-    def __init__(self, data: Mapping[str, Any]) -> None:
-        self.data = data
-
-    def __getitem__(self, name: str) -> Any:
-        return given(self.data[name])
+class Task(dict[str, Any]):
+    """What is stored of a task: inputs, cases, and the sentences that ``refuse`` says."""
 
     def refuse(self, wrong: object, what: str, **values: object) -> None:
         """Raise the Mistake with that sentence where something is wrong."""
         if wrong:
-            raise Mistake(self.data["say"][what].format(**values))
+            raise Mistake(self["say"][what].format(**values))
 
 
 def self_check(diagnose: Callable[..., None]) -> Callable[..., None]:
@@ -60,11 +47,12 @@ def self_check(diagnose: Callable[..., None]) -> Callable[..., None]:
 
     Its task is the stored one of its name; answers arrive as ``Tried``. PyTorch's random state stays.
     """
+    file = resources.files(__package__) / f"{diagnose.__module__.rpartition('.')[2]}.json"
 
     @functools.wraps(diagnose)
     def check(*answers: Any) -> None:
-        task = Task(stored(diagnose.__module__)[diagnose.__name__])
-        with poisoned(task["poisoned"]), torch.random.fork_rng(devices=[]):
+        task = Task(given(json.loads(file.read_text(encoding="utf-8"))[diagnose.__name__]))
+        with poisoned(map(pkgutil.resolve_name, task["poisoned"])), torch.random.fork_rng(devices=[]):
             try:
                 diagnose(task, *map(Tried, answers))
                 line = f"looks right so far ({task['tried']})."
@@ -79,23 +67,35 @@ def self_check(diagnose: Callable[..., None]) -> Callable[..., None]:
 
 
 class Tried:
-    """A function or module of somebody's. Where calling it fails, a Mistake says how, and with what."""
+    """Somebody's function or module. A call that fails, or changes a given tensor, is a Mistake."""
 
     def __init__(self, answer: Any) -> None:
         self.answer = answer
 
     def __call__(self, *given: Any) -> Any:
+        before = [(value, value.detach().clone()) for value in given if isinstance(value, Tensor)]
         try:
-            return self.answer(*given)
+            found = self.answer(*given)
         except NotImplementedError:
             raise Mistake("not written yet.") from None
         except Poisoned:
             raise Mistake("this calls the package's or PyTorch's own function: write it yourself.") from None
         except Exception as error:
             shapes = ", ".join(map(describe, given))
-            raise Mistake(
-                f"stopped with {type(error).__name__}: {first_line(error)} (given: {shapes})."
-            ) from None
+            what = f"{type(error).__name__}: {first_line(error)}"
+            raise Mistake(f"stopped with {what} (given: {shapes}).") from None
+        for value, copy in before:
+            if not torch.equal(value, copy):
+                raise Mistake(f"the {describe(value)} that was handed over is changed: work on a copy.")
+        return found
+
+    def error(self, *given: Any) -> Exception | None:
+        """What it raises."""
+        try:
+            self.answer(*given)
+        except Exception as error:
+            return error
+        return None
 
 
 def describe(value: Any) -> str:
@@ -109,21 +109,21 @@ def first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or ["no text"])[0]
 
 
-# Stored cases
-
-
-def given(recipe: Any) -> Any:
-    """The input that a recipe describes: {"numbers": [...]}, or {"seed", "shape", "low", "high"} for a tensor
-    of uniform numbers (from Python's generator, which is the same everywhere); anything else as it is.
+def given(stored: Any) -> Any:
+    """What was stored, with a tensor for each recipe in it: {"numbers": [...]}, or {"seed", "shape", "low",
+    "high"} for uniform numbers (from Python's generator, which is the same everywhere).
     """
-    if isinstance(recipe, dict) and "numbers" in recipe:
-        return torch.tensor(recipe["numbers"])
-    if not isinstance(recipe, dict) or "seed" not in recipe:
-        return recipe
-    draw, low, high = Random(recipe["seed"]).random, recipe.get("low", 0.0), recipe.get("high", 1.0)
-    return torch.tensor([low + (high - low) * draw() for _ in range(math.prod(recipe["shape"]))]).view(
-        recipe["shape"]
-    )
+    if isinstance(stored, list):
+        return [*map(given, stored)]
+    if not isinstance(stored, dict):
+        return stored
+    if "numbers" in stored:
+        return torch.tensor(stored["numbers"])
+    if "seed" not in stored:
+        return {name: given(value) for name, value in stored.items()}
+    draw, low, high = Random(stored["seed"]).random, stored.get("low", 0.0), stored.get("high", 1.0)
+    numbers = [low + (high - low) * draw() for _ in range(math.prod(stored["shape"]))]
+    return torch.tensor(numbers).view(stored["shape"])
 
 
 def digest(tensor: Any) -> Tensor:
@@ -155,6 +155,13 @@ def expect_shape(found: Any, shape: Iterable[int], meaning: str) -> None:
         raise Mistake("gives NaN or infinity.")
 
 
+def expect_parts(found: Any, *names: str) -> list[Any]:
+    """So many parts, in a tuple or a list."""
+    if not isinstance(found, tuple | list) or len(found) != len(names):
+        raise Mistake(f"gives {describe(found)}: expected ({', '.join(names)}).")
+    return [*found]
+
+
 def recognise(found: Any, case: Mapping[str, Any], tolerance: float = TOLERANCE) -> None:
     """Raise the Mistake whose numbers were found, or one that says what was found instead of the right ones.
 
@@ -162,32 +169,55 @@ def recognise(found: Any, case: Mapping[str, Any], tolerance: float = TOLERANCE)
     """
     if same(found, case["right"], tolerance):
         return
-    for sentence, numbers in case.get("mistakes", {}).items():
-        if same(found, numbers, tolerance):
-            raise Mistake(sentence)
-    if "otherwise" in case:
-        raise Mistake(case["otherwise"])
-    theirs, ours, unit = digest(found)[0].item(), digest(case["right"])[0].item(), case.get("unit", "")
-    raise Mistake(f"not right yet: a case of the check gives {theirs:.4g}{unit}, expected {ours:.4g}{unit}.")
+    mistakes, unit = case.get("mistakes", {}), case.get("unit", "")
+    theirs, ours = (f"{digest(value)[0].item():.4g}{unit}" for value in (found, case["right"]))
+    otherwise = f"not right yet: a case of the check gives {theirs}, expected {ours}."
+    named = (sentence for sentence, numbers in mistakes.items() if same(found, numbers, tolerance))
+    raise Mistake(next(named, case.get("otherwise", otherwise)))
+
+
+def expect_case(found: Any, case: Mapping[str, Any]) -> None:
+    """Shape and numbers. case: as ``recognise`` takes it, "shape" and "meaning" of a result, and perhaps
+    "kinds", sentences by what was found: a type, a shape such as "(4, 3)", or "NaN".
+    """
+    kind = type(found).__name__
+    if isinstance(found, Tensor):
+        kind = str(tuple(found.shape)) if found.isfinite().all() else "NaN"
+    if kind in case.get("kinds", {}):
+        raise Mistake(case["kinds"][kind])
+    expect_shape(found, case["shape"], case["meaning"])
+    recognise(found, case)
+
+
+def try_cases(task: Task, answer: Callable[..., Any]) -> None:
+    """An answer on each of the task's cases, its arguments "given"; then the "gradients" of the last one."""
+    for case in task["cases"]:
+        expect_case(answer(*case["given"].values()), case)
+    if right := case.get("gradients"):
+        by = {name: case["given"][name] for name in right}
+        expect_gradients(lambda **by: answer(*(case["given"] | by).values()), by, right)
 
 
 def expect_gradients(
-    total: Any, by: Mapping[str, Tensor], right: Mapping[str, Any], tolerance: float = TOLERANCE
+    answer: Callable[..., Any],
+    by: Mapping[str, Tensor],
+    right: Mapping[str, Any],
+    tolerance: float = TOLERANCE,
 ) -> None:
-    """Raise the Mistake where a gradient does not arrive, or is another than the right one."""
-    if not isinstance(total, Tensor) or not total.requires_grad:
+    """Raise the Mistake where a gradient does not arrive, or is another than the right one.
+
+    The gradients are those of the sum of what ``answer`` gives; it is called with copies of ``by``.
+    """
+    leaves = {name: tensor.clone().requires_grad_() for name, tensor in by.items()}
+    found = answer(**leaves)
+    if not isinstance(found, Tensor) or not found.requires_grad:
         raise Mistake("no gradient comes back: was something detached (.data, .item(), no_grad)?")
-    found = torch.autograd.grad(total, [*by.values()], allow_unused=True)
-    for name, gradient in zip(by, found, strict=True):
+    gradients = torch.autograd.grad(found.sum(), [*leaves.values()], allow_unused=True)
+    for name, gradient in zip(by, gradients, strict=True):
         if gradient is None:
             raise Mistake(f"no gradient arrives at {name}: is it detached, or unused?")
         if not same(gradient, right[name], tolerance):
             raise Mistake(f"the values are right, but not the gradient by {name}: is a part of it detached?")
-
-
-def learning(**tensors: Tensor) -> dict[str, Tensor]:
-    """Copies that gradients can arrive at."""
-    return {name: tensor.clone().requires_grad_() for name, tensor in tensors.items()}
 
 
 def seeded(seed: int) -> torch.Generator:
@@ -206,32 +236,28 @@ def filled(module: M, seed: int) -> M:
         if tensor.is_floating_point():
             bound = (6 / tensor[0].numel()) ** 0.5  # keeps the size of what passes through a ReLU
             low, high = (0.2, 1.0) if tensor.ndim == 1 else (-bound, bound)
-            tensor.copy_(
-                given({"seed": f"{seed} {name}", "shape": list(tensor.shape), "low": low, "high": high})
-            )
+            recipe = {"seed": f"{seed} {name}", "shape": list(tensor.shape), "low": low, "high": high}
+            tensor.copy_(given(recipe))
     return module
 
 
 @contextmanager
-def poisoned(names: Iterable[str]) -> Iterator[None]:
-    """Let functions ("module:name") raise Poisoned, under whatever name somebody holds them."""
+def poisoned(functions: Iterable[Any]) -> Iterator[None]:
+    """Let functions written in Python raise Poisoned, under whatever name somebody holds them.
+
+    Their code is exchanged; a function with free variables (``super()`` is one) takes only code with as many.
+    """
 
     def raising(*_: Any, **__: Any) -> None:
         from dfcvae.course.checks.trial import Poisoned
 
         raise Poisoned
 
-    functions = []
-    for name in names:
-        module, _, path = name.partition(":")
-        with suppress(ImportError, AttributeError):  # what another version does not have, nobody calls
-            found: Any = importlib.import_module(module)
-            functions.append(inspect.unwrap(functools.reduce(getattr, path.split("."), found)))
-    codes = [function.__code__ for function in functions]
+    originals = [(function, function.__code__) for function in map(inspect.unwrap, functions)]
     try:
-        for function in functions:
+        for function, _ in originals:
             function.__code__ = raising.__code__.replace(co_freevars=function.__code__.co_freevars)
         yield
     finally:
-        for function, code in zip(functions, codes, strict=True):
+        for function, code in originals:
             function.__code__ = code
