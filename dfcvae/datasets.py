@@ -15,10 +15,6 @@ import torch
 from torch import Tensor
 
 from dfcvae import faces, files
-from dfcvae.photos.celeba import celeba
-from dfcvae.photos.folder import folder
-from dfcvae.photos.lfw import lfw
-from dfcvae.photos.pack import Contents, Labels, packed
 
 NAMES = ("faces", "celeba", "lfw", "folder")
 SPLITS = faces.SPLITS
@@ -118,6 +114,10 @@ def load(
     for an unknown name, split or size, FileNotFoundError for what is missing in `root`, OSError when the disk
     is full or a download fails.
     """
+    from dfcvae.photos.celeba import celeba
+    from dfcvae.photos.folder import folder
+    from dfcvae.photos.lfw import lfw
+
     _check(name, split, size, root, n)
     cache = (Path(cache_dir).expanduser() if cache_dir else files.cache_dir()) / "packs"
     if name == "faces":
@@ -150,6 +150,8 @@ def _check(name: str, split: str, size: int, root: str | Path | None, n: int | N
 
 def _faces(cache: Path, split: str, size: int, n: int, distribution: str, progress: bool) -> Images:
     from tqdm import tqdm
+
+    from dfcvae.photos.pack import Contents, Labels, packed
 
     factors = faces.split_factors(split, n, distribution)  # (n, F)
 
