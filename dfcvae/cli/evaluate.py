@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from typing import Any
 
 from dfcvae import evaluation, fid
 from dfcvae.cli.data import load_images, load_model_and_images
@@ -13,16 +14,25 @@ from dfcvae.reproduction.measure import measure, without_nan
 
 
 def evaluate(options: argparse.Namespace) -> None:
+    """measure a run: psnr, ssim, sharpness, kl, spectra; or several beside"""
     options.device = pick_device(options.device)
-    if len(options.run) == 1:
-        _one_run(options)
-    elif options.fid or options.attributes:
+    one = len(options.run) == 1
+    if not one and (options.fid or options.attributes):
         raise ValueError("--fid and --attributes are of one run: give a single --run with them.")
-    else:
-        _several_runs(options)
+    figures = _one_run(options) if one else _several_runs(options)
+    if options.json:
+        print(json.dumps(without_nan(figures)))
+        return
+    points = figures.pop("rate_distortion", [])  # by rising rate
+    for name, value in figures.items():
+        print(f"{name:>18}  {_for_people(value)}")
+    if points:
+        print("by rising KL (nats an image):")
+    for name in points[0] if points else ():
+        print(f"{name:>18}  " + "  ".join(f"{_for_people(point[name]):>12}" for point in points))
 
 
-def _one_run(options: argparse.Namespace) -> None:
+def _one_run(options: argparse.Namespace) -> dict[str, Any]:
     (run,) = options.run
     model, images = load_model_and_images(run, options)
     train = None
@@ -33,16 +43,10 @@ def _one_run(options: argparse.Namespace) -> None:
     if options.fid and inception is None:
         figures["fid"] = None
         print(f"dfcvae: {fid.what_fid_needs()}", file=sys.stderr)
-    figures = {"run": str(run), "data": images.name, "split": images.split} | figures
-    if options.json:
-        print(json.dumps(without_nan(figures)))
-        return
-    for name, value in figures.items():
-        print(f"{name:>18}  {_for_people(value)}")
+    return {"run": str(run), "data": images.name, "split": images.split} | figures
 
 
-def _several_runs(options: argparse.Namespace) -> None:
-    """A point each, by rising rate."""
+def _several_runs(options: argparse.Namespace) -> dict[str, Any]:
     measured, first = {}, None
     for run in options.run:
         model, images = load_model_and_images(run, options)
@@ -55,16 +59,11 @@ def _several_runs(options: argparse.Namespace) -> None:
             )
         measured[str(run)] = evaluation.evaluate(model.to(options.device), images)
     points = [point._asdict() for point in evaluation.rate_distortion(measured)]
-    if options.json:
-        about = {"data": images.name, "split": images.split, "images": len(images)}
-        print(json.dumps(without_nan(about | {"rate_distortion": points})))
-        return
-    print(f"{images.name}, {images.split}, {len(images):,} images; by rising KL (nats an image)")
-    for name in points[0]:
-        print(f"{name:>10}  " + "  ".join(f"{_for_people(point[name]):>12}" for point in points))
+    about = {"data": images.name, "split": images.split, "images": len(images)}
+    return about | {"rate_distortion": points}
 
 
-def _for_people(value) -> str:
+def _for_people(value: Any) -> str:
     """Four digits, and of a long list its ends."""
     if isinstance(value, dict):
         return ", ".join(f"{key} {_for_people(entry)}" for key, entry in value.items() if key != "each")

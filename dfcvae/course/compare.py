@@ -33,14 +33,21 @@ def compare(
     shown: images that neither model trains on. compile: as for ``accelerate``. settings: as for ``train``.
     Returns the runs by preset.
     """
-    runs = {}
-    for preset in COMPARED:
+    x = shown.float(slice(0, 10))
+    runs, rebuilt, samples = {}, [], []
+    for preset, name in COMPARED.items():
         torch.manual_seed(seed)
-        model = DFCVAE(preset, features, image_size=images.pixels.shape[-1])
-        model = accelerate(model, compile)  # the same numbers in less time
+        model = accelerate(DFCVAE(preset, features, image_size=images.pixels.shape[-1]), compile)
         folder = Path(out) / preset
         runs[preset] = train(model, images, folder, validation=shown, steps=steps, seed=seed, **settings)
-    save_comparison(runs, shown, Path(out) / "comparison.png")
+        model = runs[preset].model
+        device = next(model.parameters()).device
+        rebuilt.append((f"{name}: reconstructions", model.generate(x.to(device)).cpu()))
+        drawn = model.sample(len(x), generator=torch.Generator().manual_seed(0)).cpu()
+        samples.append((f"{name}: samples from the prior", drawn))
+    rows = [("originals, not trained on", x), *rebuilt, *samples]
+    sheet = png.labelled_rows(rows, note=f"loss network: {model.features_name}")
+    png.save_png(Path(out) / "comparison.png", sheet)
     return runs
 
 
@@ -58,24 +65,11 @@ def steps_for(
     """
     begun = RunFolder(Path(out) / "pixel")
     if begun.begun:
-        return begun.config()["training"]["steps"]
+        steps = begun.config()["training"]["steps"]
+        print(f"{out} was begun with {steps:,} steps and keeps them; give another folder for another length.")
+        return steps
     a_step = 0.0  # of each model, in minutes
     for preset in COMPARED:
         model = accelerate(DFCVAE(preset, features, image_size=images.pixels.shape[-1]), compile)
         a_step += 1 / steps_in(1.0, model, images, **settings)
     return max(1, round(minutes / a_step))
-
-
-@torch.no_grad()
-def save_comparison(runs: dict[str, Run], shown: Images, path: Path, columns: int = 10) -> Path:
-    """Originals, each model's reconstructions of them, and samples of each, in labelled rows."""
-    x = shown.float(slice(0, columns))
-    rows = [("originals, not trained on", x)]
-    for preset, run in runs.items():
-        device = next(run.model.parameters()).device
-        rows.append((f"{COMPARED[preset]}: reconstructions", run.model.generate(x.to(device)).cpu()))
-    for preset, run in runs.items():
-        samples = run.model.sample(columns, generator=torch.Generator().manual_seed(0))
-        rows.append((f"{COMPARED[preset]}: samples from the prior", samples.cpu()))
-    note = f"loss network: {runs['vae-123'].model.features_name}"
-    return png.save_png(path, png.labelled_rows(rows, note=note))
