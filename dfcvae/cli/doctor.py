@@ -18,7 +18,6 @@ from dfcvae.download import cached_trunk
 from dfcvae.files import cache_dir
 
 LAB = ("matplotlib", "jupyterlab", "ipywidgets", "scikit-learn")
-CELEBA_BYTES = 202_599 * 3 * 64 * 64  # packed at 64 x 64
 
 
 def doctor(options: argparse.Namespace) -> None:
@@ -50,11 +49,10 @@ def _findings() -> Iterator[tuple[str, ...]]:
     folder = cache_dir()
     free = shutil.disk_usage(next(part for part in (folder, *folder.parents) if part.exists())).free
     small = "CelebA, packed, needs 2.5 GB: point DFCVAE_CACHE to a larger disk"
-    yield "cache", f"{folder}, {free / 1e9:.0f} GB free", small if free < CELEBA_BYTES else ""
+    yield "cache", f"{folder}, {free / 1e9:.0f} GB free", small if free < 2.5e9 else ""
     packed = sorted(path.name for path in (folder / "packs").glob("*") if path.is_dir())
-    yield "data", f"drawn faces (always there); packed before: {', '.join(packed) or 'nothing yet'}"
-    how = "data/README.md tells how to get it: dfcvae prepare celeba --root FOLDER"
-    yield "CelebA", "given by its folder", how
+    how = "CelebA: see data/README.md, then  dfcvae prepare celeba --root FOLDER"
+    yield "data", f"drawn faces (always there); packed before: {', '.join(packed) or 'nothing yet'}", how
     for package in (*LAB, "pytest"):
         try:
             yield package, metadata.version(package)

@@ -10,7 +10,7 @@ import torch
 
 import dfcvae
 from dfcvae.cli.data import load_images
-from dfcvae.course.compare import compare, steps_for
+from dfcvae.course.compare import compare
 from dfcvae.course.profiles import profile
 from dfcvae.device import pick_device
 from dfcvae.dfc import PRESETS
@@ -59,14 +59,8 @@ def _compare(options: argparse.Namespace, settings: dict[str, Any], length: dict
     out, options.data, options.root = options.out or Path("runs/compare"), "faces", None
     features = dfcvae.VGGFeatures(layers=PRESETS["vae-123"].layers, weights=options.features)
     images, shown = _images(options)
-    settings["compile"] = options.compile
-    if "minutes" in length:
-        steps = steps_for(length["minutes"], images, features, out, **settings)
-    else:
-        steps = length.get("steps") or max(1, round(length["epochs"] * (len(images) // options.batch_size)))
-    print(f"plain VAE and DFC-VAE on {len(images):,} drawn faces, {steps:,} steps each; ", end="")
-    print(f"loss network: {features.weights_name}")
-    compare(images, shown, out, steps, features, **settings)
+    print(f"plain VAE and DFC-VAE on {len(images):,} drawn faces; loss network: {features.weights_name}")
+    compare(images, shown, out, features, compile=options.compile, **settings, **length)
     print(f"done: look at {out / 'comparison.png'}")
 
 

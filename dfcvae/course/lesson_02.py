@@ -21,10 +21,7 @@ PRIOR = 0.2  # weight of the total variation beside the relative feature error, 
 
 
 def receptive_field(layers: Iterable[nn.Module]) -> tuple[int, int]:
-    """(side, jump) after these layers, in pixels of the picture.
-
-    side: how wide a square one feature depends on. jump: how far apart two neighbouring features look.
-    """
+    """(side, jump): how wide a square one feature depends on, how far apart two look, in pixels."""
     side, jump = 1, 1
     for layer in layers:
         if isinstance(layer, nn.Conv2d | nn.MaxPool2d):
@@ -36,10 +33,7 @@ def receptive_field(layers: Iterable[nn.Module]) -> tuple[int, int]:
 
 
 def centre_gradient(vgg: VGGFeatures, layer: str, x: Tensor) -> Tensor:
-    """How much each pixel of x (1, 3, H, W) moves the layer's centre feature: float (H, W), 0 = not at all.
-
-    The absolute gradient of the sum over the channels, summed over the three colours.
-    """
+    """How much each pixel of x (1, 3, H, W) moves the layer's centre feature: float (H, W), 0: not."""
     x = x.detach().clone().requires_grad_(True)
     phi = vgg(x)[layer]  # (1, C, h, w)
     (gradient,) = torch.autograd.grad(phi[0, :, phi.shape[2] // 2, phi.shape[3] // 2].sum(), x)
@@ -47,10 +41,7 @@ def centre_gradient(vgg: VGGFeatures, layer: str, x: Tensor) -> Tensor:
 
 
 def maps(phi: Tensor, count: int = 5, size: int = 64) -> Tensor:
-    """Features (C, h, w) -> pictures (count, 3, size, size) of the channels that vary most over the places.
-
-    Black is 0, white the largest value of that channel. Each place becomes a block of pixels.
-    """
+    """Features (C, h, w) -> pictures (count, 3, size, size) of the channels that vary most, white = most."""
     chosen = phi.detach()[phi.detach().flatten(1).var(dim=1).topk(count).indices]
     chosen = chosen / chosen.amax(dim=(1, 2), keepdim=True).clamp_min(1e-12)
     return F.interpolate(chosen[:, None], size=(size, size), mode="nearest").expand(-1, 3, -1, -1)
@@ -113,14 +104,13 @@ class Answers(NamedTuple):
 @torch.no_grad()
 def answers(vgg: VGGFeatures, layer: str, pictures: Tensor, batch: int = 64) -> Answers:
     """What one layer's channels answer to pictures, uint8 (N, 3, H, W); computed on the network's device."""
-    peaks, places, means = [], [], []
+    parts = []
     for part in pictures.split(batch):
         phi = vgg(part.to(vgg.mean.device).float() / 255)[layer]
-        value, index = phi.flatten(2).max(dim=2)
-        peaks.append(value.cpu())
-        places.append(torch.stack([index // phi.shape[3], index % phi.shape[3]], dim=-1).cpu())
-        means.append(phi.mean(dim=(2, 3)).cpu())
-    return Answers(torch.cat(peaks), torch.cat(places), torch.cat(means))
+        peak, index = phi.flatten(2).max(dim=2)
+        place = torch.stack([index // phi.shape[3], index % phi.shape[3]], dim=-1)
+        parts.append((peak.cpu(), place.cpu(), phi.mean(dim=(2, 3)).cpu()))
+    return Answers(*map(torch.cat, zip(*parts, strict=True)))
 
 
 def patches(pictures: Tensor, places: Tensor, side: int, jump: int) -> Tensor:

@@ -15,9 +15,6 @@ from dfcvae.figures.show import COLOURS, DASHES, GREY, POINTS, SERIES, Shown, pl
 LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
 
 
-# ---------------------------------------------------------------- changes to a face
-
-
 def people(n: int, seed: int = 3) -> Tensor:
     """Factors (n, F) of n people who all wear glasses, in light that can still be turned down."""
     factors = faces.sample_factors(n, seed=seed, distribution="independent")
@@ -64,9 +61,6 @@ def _column(name: str) -> int:
     return faces.FACTOR_NAMES.index(name)
 
 
-# ---------------------------------------------------------------- rulers
-
-
 @torch.no_grad()
 def distances(x_hat: Tensor, x: Tensor, vgg: VGGFeatures) -> dict[str, Tensor]:
     """Mean squared difference of each pair, (N,), in "pixels" and in every layer of ``vgg``."""
@@ -88,9 +82,6 @@ def _squares(x_hat: Tensor, x: Tensor, vgg: VGGFeatures) -> dict[str, Tensor]:
     """Squared differences of each pair, place by place: "pixels", and every layer of ``vgg``."""
     phi_hat, phi = {"pixels": x_hat} | vgg(x_hat), {"pixels": x} | vgg(x)
     return {ruler: (phi_hat[ruler] - phi[ruler]).square() for ruler in phi}
-
-
-# ---------------------------------------------------------------- a VGG with batch norm
 
 
 @torch.no_grad()
@@ -120,25 +111,12 @@ def with_batch_norm(vgg: VGGFeatures, x: Tensor) -> nn.Sequential:
     return net
 
 
-def small_vgg_bn() -> nn.Sequential:
-    """The layers of torchvision's vgg19_bn.features, 53 of them, with 4 to 8 channels and random weights."""
-    from torchvision.models.vgg import make_layers
-
-    blocks = [(4, 2), (6, 2), (8, 4), (8, 4), (8, 4)]  # channels, convolutions
-    return make_layers([entry for width, n in blocks for entry in [width] * n + ["M"]], batch_norm=True)
-
-
-# ---------------------------------------------------------------- figures
-
-
 def slopes(left: Mapping[str, float], right: Mapping[str, float], ends: tuple[str, str], alt: str) -> Shown:
     """Two rankings of the same things side by side, largest on top; a line joins each thing's two places.
 
     left, right: thing -> size. Lines that fall or rise by two places or more are coloured, the rest grey.
     """
-    places = [
-        sorted(values, key=values.__getitem__) for values in (left, right)
-    ]  # smallest first: at the bottom
+    places = [sorted(values, key=values.__getitem__) for values in (left, right)]  # smallest at the bottom
     figure, axis = plot(3.6)
     moved = 0
     for name in reversed(places[0]):
