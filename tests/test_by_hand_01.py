@@ -99,11 +99,7 @@ def test_the_grid_of_the_plane_goes_as_one_reads(by_hand):
     assert grid.tolist() == [[x, y] for y in (2.0, 0.0, -2.0) for x in (-2.0, 0.0, 2.0)]
 
 
-def test_probes_and_the_face_drawn_many_times():
-    shown = lesson_01.probes()
-    assert all(x.shape == (1, 3, 64, 64) and 0 <= x.min() and x.max() <= 1 for x in shown.values())
-    assert shown["1-pixel checks"][0, 0, 0, :3].tolist() == [0, 1, 0]
-    assert shown["8-pixel checks"][0, 0, 0, 6:10].tolist() == [0, 0, 1, 1]
+def test_the_face_drawn_many_times():
     factors = lesson_01.one_face_many_times(5)
     differ = {name for name, value in factors.items() if torch.as_tensor(value).unique().numel() > 1}
     assert differ == {"x", "y", "hair_seed", "texture_seed"} and factors["x"].abs().max() <= 2 / 64

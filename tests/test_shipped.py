@@ -38,16 +38,6 @@ def test_unknown_name_is_refused():
         shipped("dfc")
 
 
-def test_wipe_goes_from_picture_to_picture():
-    three = torch.stack([torch.full((3, 8, 8), value) for value in (0.1, 0.2, 0.3)])
-    for position in (0.0, 1.0, 2.0):
-        assert tradeoffs.wipe(three, position).equal(three[int(position)][None])
-    half = tradeoffs.wipe(three, 1.5)[0]
-    assert half[..., :4].eq(three[2, 0, 0, 0]).all() and half[..., 5:].eq(three[1, 0, 0, 0]).all()
-    assert half[..., 4].eq(1).all()
-    assert three.unique().numel() == 3  # the row itself stays as it was
-
-
 def test_means_over_seeds_are_ordered_by_kl():
     rows = [
         {"preset": "pixel", "beta": beta, "seed": seed, "kl": 10 * beta + seed, "psnr": beta + seed}

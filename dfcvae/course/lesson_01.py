@@ -31,19 +31,6 @@ def three_kinds(n: int, size: int = 32, seed: int = 0) -> Images:
     return Images(faces.draw(factors, size), is_kind, KINDS, name="three kinds", split="train")
 
 
-def probes(size: int = 64, seed: int = 0) -> dict[str, Tensor]:
-    """Pictures that are no faces: name -> float (1, 3, size, size) in [0, 1]."""
-    rows, columns = torch.arange(size).view(-1, 1), torch.arange(size)
-    pictures = {
-        "noise": torch.rand(1, 3, size, size, generator=torch.Generator().manual_seed(seed)),
-        "grey": torch.tensor(0.5),
-        "blue": torch.tensor([0.1, 0.2, 0.8]).view(3, 1, 1),
-        "8-pixel checks": ((rows // 8 + columns // 8) % 2).float(),
-        "1-pixel checks": ((rows + columns) % 2).float(),
-    }
-    return {name: picture.expand(1, 3, size, size) for name, picture in pictures.items()}
-
-
 def one_face_many_times(n: int, shift: float = 2.0, seed: int = 0) -> dict[str, Tensor | float]:
     """Factors of one face that differ only in strands and threads and, by ``shift`` pixels of 64 at most, in
     where the head is: what 100 numbers can hardly say. name -> a number for all, or one each, (n,).

@@ -1,5 +1,4 @@
-"""Notebook 02: what a layer sees. Its receptive field and its maps, the patches it answers to, and a picture
-made again from its features alone.
+"""Notebook 02: what a layer sees, the patches it answers to, a picture made again from its features alone.
 
 Inversion: Mahendran and Vedaldi, "Understanding Deep Image Representations by Inverting Them",
 arXiv 1412.0035. Here by L-BFGS on the pixels, with total variation as the only prior.
@@ -38,13 +37,6 @@ def centre_gradient(vgg: VGGFeatures, layer: str, x: Tensor) -> Tensor:
     phi = vgg(x)[layer]  # (1, C, h, w)
     (gradient,) = torch.autograd.grad(phi[0, :, phi.shape[2] // 2, phi.shape[3] // 2].sum(), x)
     return gradient[0].abs().sum(dim=0)
-
-
-def maps(phi: Tensor, count: int = 5, size: int = 64) -> Tensor:
-    """Features (C, h, w) -> pictures (count, 3, size, size) of the channels that vary most, white = most."""
-    chosen = phi.detach()[phi.detach().flatten(1).var(dim=1).topk(count).indices]
-    chosen = chosen / chosen.amax(dim=(1, 2), keepdim=True).clamp_min(1e-12)
-    return F.interpolate(chosen[:, None], size=(size, size), mode="nearest").expand(-1, 3, -1, -1)
 
 
 def around_grey(pattern: Tensor, largest: float | None = None) -> Tensor:
@@ -93,12 +85,10 @@ def invert(vgg: VGGFeatures, x: Tensor, steps: int, prior: float = PRIOR, seed: 
 
 
 class Answers(NamedTuple):
-    """What the channels of a layer answer to N pictures. peak: (N, C), their largest value in each picture;
-    place: long (N, C, 2), row and column where; mean: (N, C), over all places."""
+    """peak: (N, C), each channel's largest value in each picture; place: long (N, C, 2), row and column."""
 
     peak: Tensor
     place: Tensor
-    mean: Tensor
 
 
 @torch.no_grad()
@@ -109,7 +99,7 @@ def answers(vgg: VGGFeatures, layer: str, pictures: Tensor, batch: int = 64) -> 
         phi = vgg(part.to(vgg.mean.device).float() / 255)[layer]
         peak, index = phi.flatten(2).max(dim=2)
         place = torch.stack([index // phi.shape[3], index % phi.shape[3]], dim=-1)
-        parts.append((peak.cpu(), place.cpu(), phi.mean(dim=(2, 3)).cpu()))
+        parts.append((peak.cpu(), place.cpu()))
     return Answers(*map(torch.cat, zip(*parts, strict=True)))
 
 

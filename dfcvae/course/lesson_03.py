@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dfcvae import VGGFeatures, faces
@@ -64,24 +63,8 @@ def _column(name: str) -> int:
 @torch.no_grad()
 def distances(x_hat: Tensor, x: Tensor, vgg: VGGFeatures) -> dict[str, Tensor]:
     """Mean squared difference of each pair, (N,), in "pixels" and in every layer of ``vgg``."""
-    return {ruler: squares.flatten(1).mean(1) for ruler, squares in _squares(x_hat, x, vgg).items()}
-
-
-@torch.no_grad()
-def difference_maps(x_hat: Tensor, x: Tensor, vgg: VGGFeatures) -> Tensor:
-    """Where each ruler sees the difference of one pair: (1 + layers, 3, S, S) in [0, 1], white = most.
-
-    Squared differences, mean over channels, each enlarged to the picture's size.
-    """
-    maps = [squares.mean(1, keepdim=True) for squares in _squares(x_hat, x, vgg).values()]
-    maps = [F.interpolate(m, size=x.shape[-1]) for m in maps]  # nearest: one square for each feature
-    return torch.cat([(m / m.max()).sqrt().expand(-1, 3, -1, -1) for m in maps])
-
-
-def _squares(x_hat: Tensor, x: Tensor, vgg: VGGFeatures) -> dict[str, Tensor]:
-    """Squared differences of each pair, place by place: "pixels", and every layer of ``vgg``."""
     phi_hat, phi = {"pixels": x_hat} | vgg(x_hat), {"pixels": x} | vgg(x)
-    return {ruler: (phi_hat[ruler] - phi[ruler]).square() for ruler in phi}
+    return {ruler: (phi_hat[ruler] - phi[ruler]).square().flatten(1).mean(1) for ruler in phi}
 
 
 @torch.no_grad()

@@ -1,4 +1,4 @@
-"""What the comparison of notebook 04 shows: results of the benchmarks, curves over KL, and a wipe."""
+"""Notebook 04: what the benchmarks measured, and curves of it over KL."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from dfcvae.figures.show import COLOURS, DASHES, POINTS, Shown, plot
@@ -59,18 +58,3 @@ def curves(rows: list[dict[str, Any]], figure: str, ylabel: str, alt: str) -> Sh
     axis.set_ylabel(ylabel, fontsize=POINTS)
     drawing.legend(loc="outside upper left", ncols=2, frameon=False, fontsize=POINTS)
     return Shown(drawing, alt)
-
-
-def wipe(pictures: Tensor, position: float) -> Tensor:
-    """One picture (1, 3, S, S) made of two neighbours of a row (N, 3, S, S), floats in [0, 1].
-
-    position from 0 (the first) to N - 1 (the last); in between a white line moves from left to right, the
-    next picture on its left.
-    """
-    first = min(int(position), len(pictures) - 2)
-    column = round((position - first) * pictures.shape[-1])
-    left, right = pictures[first + 1, ..., :column], pictures[first, ..., column:]
-    out = torch.cat([left, right], dim=-1)[None]
-    if 0 < column < pictures.shape[-1]:
-        out[..., column] = 1
-    return out

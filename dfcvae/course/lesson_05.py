@@ -10,10 +10,9 @@ from torch import Tensor
 
 from dfcvae import faces
 from dfcvae.datasets import Images
-from dfcvae.drawing.factors import SEED_NAMES
 from dfcvae.evaluation import frechet_distance
 from dfcvae.figures import show
-from dfcvae.latent import Prediction, interpolate
+from dfcvae.latent import Prediction
 from dfcvae.vgg import VGGFeatures
 
 # The factor that brings an attribute about, and the value that it takes.
@@ -62,14 +61,6 @@ def change(factors: Tensor, name: str) -> Tensor:
     changed = factors.clone()
     changed[:, faces.FACTOR_NAMES.index(factor)] = value
     return changed
-
-
-def factors_between(a: Tensor, b: Tensor, steps: int) -> Tensor:
-    """Factors (steps, F) on the straight way from a to b (F,); strands and threads stay those of a."""
-    between = interpolate(a, b, steps)
-    seeds = [faces.FACTOR_NAMES.index(name) for name in SEED_NAMES]
-    between[:, seeds] = a[seeds]
-    return between
 
 
 @torch.no_grad()
