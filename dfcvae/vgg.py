@@ -34,31 +34,36 @@ def build_layers(
     so a captured feature map stays what it was. Raises ValueError for an unknown ``arch``, ``last`` or
     ``pooling``.
     """
-    if arch not in CONVS_PER_BLOCK:
-        raise ValueError(f"unknown VGG {arch!r}: expected one of {', '.join(CONVS_PER_BLOCK)}.")
+    names = layer_names(arch)
+    if last is not None and last not in names:
+        raise ValueError(f"{arch} has no layer {last!r}: its layers are {', '.join(names)}.")
     if pooling not in POOLS:
         raise ValueError(f"unknown pooling {pooling!r}: expected one of {', '.join(POOLS)}.")
     layers, channels = nn.Sequential(), 3
-    for block, (convs, width) in enumerate(zip(CONVS_PER_BLOCK[arch], widths, strict=True), start=1):
-        for i in range(1, convs + 1):
-            layers.add_module(f"conv{block}_{i}", nn.Conv2d(channels, width, kernel_size=3, padding=1))
-            if arch.endswith("_bn"):
-                layers.add_module(f"bn{block}_{i}", nn.BatchNorm2d(width))
-            layers.add_module(f"relu{block}_{i}", nn.ReLU())
+    for name in names[: names.index(last or names[-1]) + 1]:
+        kind = name.rstrip("_0123456789")  # "conv" of "conv3_1"
+        width = widths[int(name[len(kind)]) - 1]
+        if kind == "conv":
+            layers.add_module(name, nn.Conv2d(channels, width, kernel_size=3, padding=1))
             channels = width
-        layers.add_module(f"pool{block}", POOLS[pooling](2))  # halves height and width
-    names = [name for name, _ in layers.named_children()]
-    if last is None:
-        return layers
-    if last not in names:
-        raise ValueError(f"{arch} has no layer {last!r}: its layers are {', '.join(names)}.")
-    return layers[: names.index(last) + 1]
+        elif kind == "bn":
+            layers.add_module(name, nn.BatchNorm2d(width))
+        elif kind == "relu":
+            layers.add_module(name, nn.ReLU())
+        else:
+            layers.add_module(name, POOLS[pooling](2))  # halves height and width
+    return layers
 
 
 def layer_names(arch: str) -> list[str]:
     """Every layer of a VGG, from the image on: "conv1_1", "relu1_1", ... "pool5"."""
-    with torch.device("meta"):  # without tensors: random ones would move the global generator
-        return [name for name, _ in build_layers(arch).named_children()]
+    if arch not in CONVS_PER_BLOCK:
+        raise ValueError(f"unknown VGG {arch!r}: expected one of {', '.join(CONVS_PER_BLOCK)}.")
+    kinds, names = ("conv", "bn", "relu") if arch.endswith("_bn") else ("conv", "relu"), []
+    for block, convs in enumerate(CONVS_PER_BLOCK[arch], start=1):
+        names += [f"{kind}{block}_{i}" for i in range(1, convs + 1) for kind in kinds]
+        names.append(f"pool{block}")
+    return names
 
 
 class VGGFeatures(nn.Module):

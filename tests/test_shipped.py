@@ -57,5 +57,6 @@ def test_ablations_have_a_row_of_pictures_each():
     figures, pictures = tradeoffs.ablations()
     assert {"plain", "reference"} <= set(figures)
     assert pictures.shape == (1 + len(figures), 5, 3, 64, 64)
-    faces = dfcvae.load("faces", "test", n=800).float(slice(20, 25))  # the cpu profile's
-    torch.testing.assert_close(pictures[0], faces, atol=1 / 255, rtol=0)
+    originals = pictures[0]
+    for rebuilt in pictures[1:]:
+        assert psnr(rebuilt, originals).mean() > psnr(rebuilt, originals.roll(1, 0)).mean() + 3

@@ -2,6 +2,7 @@
 
 import os
 import sys
+import tempfile
 import types
 from pathlib import Path
 
@@ -73,7 +74,7 @@ def test_in_the_sandbox_there_is_no_course_no_solution_no_right_and_no_place_to_
         "others": "[name for name in os.listdir('/proc') if name.isdigit()]",
         "devices": "[line.split(':')[0].strip() for line in open('/proc/net/dev')][2:]",
     }
-    for place in ("/", "/tmp", "/dev", "/etc", str(sources.parent), sys.prefix):
+    for place in ("/", tempfile.gettempdir(), "/dev", "/etc", str(sources.parent), sys.prefix):
         probes[place] = f"open({place!r} + '/made by a student', 'w')"
     result = run(RIGHT | probes, tmp_path / "course")
     shown = {cell: str(outputs) for cell, outputs in result.outputs.items()}
