@@ -145,6 +145,5 @@ def test_figures_say_what_they_are_told():
     for figure in (
         rankings.slopes(rising, falling, ("x", "y"), alt),
         rankings.heat({"a": [0.1, 0.9]}, ("x", "y"), alt),
-        rankings.logarithmic_bars({"a": 0.1, "b": 2000}, "lambda", alt),
     ):
         assert f'alt="{alt}"' in figure._repr_html_()

@@ -47,16 +47,13 @@ def _one_run(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _several_runs(options: argparse.Namespace) -> dict[str, Any]:
-    measured, first = {}, None
+    measured, seen = {}, {}
     for run in options.run:
         model, images = load_model_and_images(run, options)
-        same = images.name, images.pixels.shape
-        first = first or same
-        if same != first:
-            raise ValueError(
-                f"{str(run)!r} learnt {same[0]!r} of {tuple(same[1])}, and the first run {first[0]!r} of "
-                f"{tuple(first[1])}: a curve needs the same images for all."
-            )
+        seen[images.name, tuple(images.pixels.shape)] = str(run)
+        if len(seen) > 1:
+            learnt = " and ".join(f"{of!r} learnt {name!r} of {shape}" for (name, shape), of in seen.items())
+            raise ValueError(f"{learnt}: a curve needs the same images for all.")
         measured[str(run)] = evaluation.evaluate(model.to(options.device), images)
     points = [point._asdict() for point in evaluation.rate_distortion(measured)]
     about = {"data": images.name, "split": images.split, "images": len(images)}

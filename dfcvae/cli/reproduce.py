@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-from dataclasses import fields
 from typing import Any
 
 from dfcvae import fid
@@ -15,11 +14,7 @@ from dfcvae.reproduction import recipe, report
 
 def reproduce(options: argparse.Namespace) -> None:
     """the paper's trainings, and one table beside the paper's numbers"""
-    given: dict[str, Any] = {
-        field.name: getattr(options, field.name)
-        for field in fields(recipe.Recipe)
-        if hasattr(options, field.name)
-    }
+    given: dict[str, Any] = {key: value for key, value in vars(options).items() if key != "command"}
     given |= {key: tuple(value) for key, value in given.items() if isinstance(value, list)}
     if all(given[key] is None for key in LENGTHS):
         given["epochs"] = recipe.Recipe.epochs

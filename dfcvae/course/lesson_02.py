@@ -1,7 +1,6 @@
 """Notebook 02: what a layer sees, the patches it answers to, a picture made again from its features alone.
 
-Inversion: Mahendran and Vedaldi, "Understanding Deep Image Representations by Inverting Them",
-arXiv 1412.0035. Here by L-BFGS on the pixels, with total variation as the only prior.
+Inversion: Mahendran and Vedaldi, arXiv 1412.0035; here by L-BFGS, with total variation as the only prior.
 """
 
 from __future__ import annotations
@@ -46,8 +45,8 @@ def around_grey(pattern: Tensor, largest: float | None = None) -> Tensor:
 
 
 def total_variation(x: Tensor) -> Tensor:
-    """Mean length of the step from each pixel of x (N, 3, H, W) to the next ones below and to the right, a
-    scalar: 0 for a flat picture, but for a rounded corner of 0.001 that gives it a gradient everywhere."""
+    """Mean length of the step from each pixel of x (N, 3, H, W) to those below and right: a scalar."""
+    # 1e-6: a gradient everywhere, also of a flat picture
     down, right = x.diff(dim=2)[..., :-1], x.diff(dim=3)[..., :-1, :]
     return (down.square() + right.square() + 1e-6).sqrt().mean()
 
@@ -117,10 +116,9 @@ def patches(pictures: Tensor, places: Tensor, side: int, jump: int) -> Tensor:
 
 
 def read_out(answers: Tensor, label: Tensor, ridge: float = 1.0) -> float:
-    """Pearson's r between a label (N,) and what a linear reading of answers (N, C) makes of it.
+    """Pearson's r between a label (N,) and a linear reading of it from answers (N, C).
 
-    Fitted on the first half of the pictures (ridge regression on standardised columns), measured on the
-    second half.
+    Ridge regression on standardised columns, fitted on the first half of the rows, measured on the second.
     """
     half = len(label) // 2
     a = (answers - answers[:half].mean(dim=0)) / answers[:half].std(dim=0).clamp_min(1e-9)

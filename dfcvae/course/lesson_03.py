@@ -36,11 +36,7 @@ def changed(factors: Tensor, **values: Tensor | float) -> Tensor:
 
 
 def changes(factors: Tensor) -> dict[str, Tensor]:
-    """Eight changes of the same people, name -> float (n, 3, 64, 64) in [0, 1].
-
-    Four are done to the picture (shift, blur, noise, recolour), four to the factors, so that the changed
-    picture is the true one: what this person looks like with other strands of hair, or without glasses.
-    """
+    """Eight changes of the same people, four to the picture, four to the factors: (n, 3, 64, 64) each."""
     x = draw(factors)
     tint = torch.tensor([0.85, 1.0, 1.15]).view(3, 1, 1)
     light, curve = factors[:, _column("light_level")], factors[:, _column("mouth_curve")]
@@ -71,9 +67,8 @@ def distances(x_hat: Tensor, x: Tensor, vgg: VGGFeatures) -> dict[str, Tensor]:
 def with_batch_norm(vgg: VGGFeatures, x: Tensor) -> nn.Sequential:
     """``vgg`` with a batch norm behind each convolution which, in eval, changes nothing.
 
-    Its running statistics are those of the pictures x (N, 3, S, S), its scale and shift undo them. So
-    whatever differs from ``vgg`` afterwards is the doing of batch norm's *training* mode. A plain module
-    with parameters, from a picture in [0, 1] to the deepest layer of ``vgg``.
+    Its running statistics are those of the pictures x (N, 3, S, S), its scale and shift undo them. A plain
+    module with parameters, from a picture in [0, 1] to the deepest layer of ``vgg``.
     """
     normalise = nn.Conv2d(3, 3, 1, groups=3)
     normalise.weight = nn.Parameter(1 / vgg.std.view(3, 1, 1, 1))
@@ -132,21 +127,4 @@ def heat(rows: Mapping[str, Sequence[float]], columns: Sequence[str], alt: str, 
     axis.set_yticks(range(len(rows)), list(rows), fontsize=POINTS - 1)
     axis.tick_params(length=0)
     axis.spines[["left", "bottom"]].set_visible(False)
-    return Shown(figure, alt)
-
-
-def logarithmic_bars(values: Mapping[str, float], xlabel: str, alt: str) -> Shown:
-    """A dot for each label on a logarithmic axis, its value beside it: for sizes of many powers of ten."""
-    figure, axis = plot(0.42 * len(values) + 0.8)
-    for name, value in values.items():
-        axis.plot([value], [name], "o", markersize=9, color=COLOURS["blue"])
-        text = f"{value:,.0f}" if value >= 10 else f"{value:g}"
-        axis.annotate(text, (value, name), (9, 0), textcoords="offset points", va="center", fontsize=POINTS)
-    axis.set_xscale("log")
-    axis.margins(x=0.2, y=0.15)
-    axis.invert_yaxis()
-    axis.grid(axis="x", color="#dddddd", linewidth=0.8)
-    axis.spines["left"].set_visible(False)
-    axis.tick_params(axis="y", length=0)
-    axis.set_xlabel(xlabel, fontsize=POINTS)
     return Shown(figure, alt)

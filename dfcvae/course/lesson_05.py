@@ -1,4 +1,4 @@
-"""Notebook 05: true counterfactuals, two measures, and figures."""
+"""Notebook 05: true counterfactuals, a measure of maps, and figures."""
 
 from __future__ import annotations
 
@@ -10,10 +10,8 @@ from torch import Tensor
 
 from dfcvae import faces
 from dfcvae.datasets import Images
-from dfcvae.evaluation import frechet_distance
 from dfcvae.figures import show
 from dfcvae.latent import Prediction
-from dfcvae.vgg import VGGFeatures
 
 # The factor that brings an attribute about, and the value that it takes.
 CHANGES = {
@@ -61,20 +59,6 @@ def change(factors: Tensor, name: str) -> Tensor:
     changed = factors.clone()
     changed[:, faces.FACTOR_NAMES.index(factor)] = value
     return changed
-
-
-@torch.no_grad()
-def feature_gap(a: Tensor, b: Tensor) -> float:
-    """Fréchet distance between two sets of pictures in pooled features of the mini VGG. 0: none is seen.
-
-    a, b: float (N, 3, S, S) in [0, 1]. Like FID, with another network: compare with itself alone.
-    """
-    vgg = VGGFeatures(layers=("relu1_1", "relu2_1", "relu3_1"), weights="mini")
-
-    def pooled(x: Tensor) -> Tensor:
-        return torch.cat([torch.cat([f.mean((2, 3)) for f in vgg(y).values()], dim=1) for y in x.split(100)])
-
-    return frechet_distance(pooled(a), pooled(b))
 
 
 def nearer(codes: Tensor, places: Tensor, questions: int = 20_000, seed: int = 0) -> float:

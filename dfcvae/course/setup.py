@@ -47,19 +47,17 @@ def start() -> Here:
 
     Raises ModuleNotFoundError where a package of the notebooks is missing, with the line that installs it.
     """
-    missing = [name for name in ("matplotlib", "ipywidgets") if importlib.util.find_spec(name) is None]
-    if missing:
-        raise ModuleNotFoundError(
-            f"{' and '.join(missing)} cannot be imported, and the notebooks draw with it: in the course's "
-            'folder run  pip install -e ".[lab]"  and restart the kernel.'
-        )
+    for name in ("matplotlib", "ipywidgets"):
+        if importlib.util.find_spec(name) is None:
+            raise ModuleNotFoundError(
+                f"{name} cannot be imported, and the notebooks draw with it: in the course's folder run  "
+                'pip install -e ".[lab]"  and restart the kernel.'
+            )
     use_available_threads()
     place = next((place for variable, place in PLACES.items() if variable in os.environ), "this computer")
-    weights = profile().loss_network
-    if weights == "torchvision" and cached_trunk("vgg19") is None:
-        loss_network = "VGG-19 of torchvision, which is downloaded when it is first used"
+    if profile().loss_network == "torchvision" and cached_trunk("vgg19") is None:
+        network = "VGG-19 of torchvision, which is downloaded when it is first used"
     else:
-        loss_network = VGGFeatures(layers=("relu1_1",), weights=weights).weights_name
-    here = Here(place, pick_device(), profile(), loss_network)
-    print(here)
+        network = VGGFeatures(layers=("relu1_1",), weights=profile().loss_network).weights_name
+    print(here := Here(place, pick_device(), profile(), network))
     return here
