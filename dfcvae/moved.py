@@ -1,7 +1,4 @@
-"""Modules that have moved: imported by the old name they go on working for one release, with a warning.
-
-``dfcvae`` imports this file, and that is all it costs: nothing moved is loaded before somebody asks for it.
-"""
+"""Modules that have moved: imported by the old name they go on working for one release, with a warning."""
 
 from __future__ import annotations
 

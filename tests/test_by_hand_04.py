@@ -40,3 +40,13 @@ def test_laplacian_power(by_hand):
 def test_small_models_start_alike(by_hand):
     a, b = by_hand["small_model"](), by_hand["small_model"]()
     assert all(p.equal(q) for p, q in zip(a.parameters(), b.parameters(), strict=True))
+
+
+def test_wipe_goes_from_picture_to_picture(by_hand):
+    three = torch.stack([torch.full((3, 8, 8), value) for value in (0.1, 0.2, 0.3)])
+    for position in (0.0, 1.0, 2.0):
+        assert by_hand["wipe"](three, position).equal(three[int(position)][None])
+    half = by_hand["wipe"](three, 1.5)[0]
+    assert half[..., :4].eq(three[2, 0, 0, 0]).all() and half[..., 5:].eq(three[1, 0, 0, 0]).all()
+    assert half[..., 4].eq(1).all()
+    assert three.unique().numel() == 3  # the row itself stays as it was

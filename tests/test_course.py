@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from dfcvae import faces
-from dfcvae.course.compare import COMPARED, compare, steps_for
+from dfcvae.course.compare import COMPARED, compare
 from dfcvae.course.profiles import profile
 from dfcvae.course.setup import start
 from dfcvae.figures import show
@@ -118,4 +118,5 @@ def test_both_models_of_the_comparison_start_alike_and_keep_their_steps(images, 
     assert list(runs) == list(COMPARED) and (tmp_path / "comparison.png").is_file()
     for plain, dfc in zip(*(run.model.parameters() for run in runs.values()), strict=True):
         torch.testing.assert_close(plain, dfc)
-    assert steps_for(9.0, images, out=tmp_path, **settings) == 2
+    again = compare(images, images, tmp_path, minutes=9.0, learning_rate=1e-12, **settings)
+    assert [run.config["training"]["steps"] for run in again.values()] == [2, 2]

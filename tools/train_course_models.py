@@ -13,12 +13,14 @@ import json
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import torch
+from safetensors.torch import save_file
 
 import dfcvae
 from dfcvae.course.profiles import PROFILES
-from dfcvae.course.shipped import NAMES, save_shipped, shipped
+from dfcvae.course.shipped import NAMES, path_of, shipped
 from dfcvae.device import available_threads
 from dfcvae.drawing import DRAWING_VERSION
 from dfcvae.evaluation import evaluate
@@ -64,6 +66,13 @@ def _train(name: str, options: argparse.Namespace) -> None:
     facts |= {"faces": len(train), "drawing": DRAWING_VERSION, "seed": options.seed}
     save_shipped(name, run.model, facts)
     print(name, json.dumps(run.metrics[-1]), flush=True)
+
+
+def save_shipped(name: str, vae: torch.nn.Module, facts: dict[str, Any]) -> None:
+    """Write a trained model where ``shipped`` finds it: half precision, with ``facts`` in the metadata."""
+    tensors = {key: tensor.detach().cpu().contiguous() for key, tensor in vae.state_dict().items()}
+    tensors = {key: t.half() if t.is_floating_point() else t for key, t in tensors.items()}
+    save_file(tensors, path_of(name), {key: json.dumps(value) for key, value in facts.items()})
 
 
 def _options() -> argparse.Namespace:

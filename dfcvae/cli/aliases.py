@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import importlib.util
 import subprocess
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
-
-def badges(arguments: Sequence[str]) -> int:
-    print("dfcvae: `dfcvae badges` is now  python tools/badges.py", file=sys.stderr)
-    for folder in (here := Path.cwd(), *here.parents):
-        if (tool := folder / "tools" / "badges.py").is_file():
-            return subprocess.run([sys.executable, str(tool), *arguments]).returncode
-    raise FileNotFoundError("no tools/badges.py here or above: run this in the course's folder.")
+MOVED = {"badges": "python tools/badges.py", "classroom": "dfcvae-classroom"}
 
 
-def classroom(arguments: Sequence[str]) -> int:
-    print("dfcvae: `dfcvae classroom` is now  dfcvae-classroom", file=sys.stderr)
-    if importlib.util.find_spec("dfcvae_classroom") is None:
-        raise FileNotFoundError("it is not installed: pip install ./classroom  in the course's folder.")
-    return subprocess.run([sys.executable, "-m", "dfcvae_classroom", *arguments]).returncode
+def run_moved(command: str, *arguments: str) -> int:
+    """Run the command where it is now, and say where that is. Returns its exit status."""
+    print(f"dfcvae: `dfcvae {command}` is now  {MOVED[command]}", file=sys.stderr)
+    program = ["-m", "dfcvae_classroom"]
+    if command == "badges":
+        tools = [folder / "tools" / "badges.py" for folder in (Path.cwd(), *Path.cwd().parents)]
+        program = [str(next((tool for tool in tools if tool.is_file()), tools[0]))]
+    return subprocess.run([sys.executable, *program, *arguments]).returncode

@@ -14,10 +14,8 @@ from dfcvae.vae import VAE
 
 def load_images(name: str, split: str, size: int, root: Path | None) -> Images:
     """Photographs all, drawn faces in the profile's number: a tenth of it for validation and test."""
-    faces = None
-    if name == "faces":
-        faces = profile().faces if split == "train" else profile().faces // 10
-    return dfcvae.load(name, split, size=size, root=root, n=faces)
+    drawn = profile().faces if split == "train" else profile().faces // 10
+    return dfcvae.load(name, split, size=size, root=root, n=drawn if name == "faces" else None)
 
 
 def load_model_and_images(run: Path, options: argparse.Namespace) -> tuple[VAE, Images]:

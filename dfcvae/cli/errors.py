@@ -48,7 +48,11 @@ def exit_status(work: Callable[[], int | None], goes_on: str = "") -> int:
         print(file=sys.stderr)  # the terminal has shown ^C
         return _tell(str(stop) or f"stopped.{goes_on}", 130)
     except OSError as error:
-        return _tell(_of_system(error))
+        if error.errno is None or error.strerror is None:  # a sentence of our own
+            return _tell(str(error))
+        if error.filename is None or error.strerror != os.strerror(error.errno):
+            return _tell(error.strerror)
+        return _tell(f"{str(error.filename)!r}: {error.strerror}; give another path.")
     except (ValueError, ArithmeticError) as error:
         return _tell(str(error))
     except (MemoryError, RuntimeError) as error:  # torch's OutOfMemoryError is a RuntimeError
@@ -57,15 +61,6 @@ def exit_status(work: Callable[[], int | None], goes_on: str = "") -> int:
         if str(error).startswith("Symlink loop"):  # pathlib's, of Python 3.10 to 3.12
             return _tell(f"{error}: give another path.")
         raise
-
-
-def _of_system(error: OSError) -> str:
-    """What the system says of a file, without its number; sentences of our own as they are."""
-    if error.errno is None or error.strerror is None:
-        return str(error)
-    if error.filename is None or error.strerror != os.strerror(error.errno):
-        return error.strerror
-    return f"{str(error.filename)!r}: {error.strerror}; give another path."
 
 
 def _tell(failure: str, status: int = 1) -> int:

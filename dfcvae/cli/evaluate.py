@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from typing import Any
 
 from dfcvae import evaluation, fid
 from dfcvae.cli.data import load_images, load_model_and_images
@@ -13,16 +14,25 @@ from dfcvae.reproduction.measure import measure, without_nan
 
 
 def evaluate(options: argparse.Namespace) -> None:
+    """measure a run: psnr, ssim, sharpness, kl, spectra; or several beside"""
     options.device = pick_device(options.device)
-    if len(options.run) == 1:
-        _one_run(options)
-    elif options.fid or options.attributes:
+    one = len(options.run) == 1
+    if not one and (options.fid or options.attributes):
         raise ValueError("--fid and --attributes are of one run: give a single --run with them.")
-    else:
-        _several_runs(options)
+    figures = _one_run(options) if one else _several_runs(options)
+    if options.json:
+        print(json.dumps(without_nan(figures)))
+        return
+    points = figures.pop("rate_distortion", [])  # by rising rate
+    for name, value in figures.items():
+        print(f"{name:>18}  {_for_people(value)}")
+    if points:
+        print("by rising KL (nats an image):")
+    for name in points[0] if points else ():
+        print(f"{name:>18}  " + "  ".join(f"{_for_people(point[name]):>12}" for point in points))
 
 
-def _one_run(options: argparse.Namespace) -> None:
+def _one_run(options: argparse.Namespace) -> dict[str, Any]:
     (run,) = options.run
     model, images = load_model_and_images(run, options)
     train = None
@@ -33,38 +43,24 @@ def _one_run(options: argparse.Namespace) -> None:
     if options.fid and inception is None:
         figures["fid"] = None
         print(f"dfcvae: {fid.what_fid_needs()}", file=sys.stderr)
-    figures = {"run": str(run), "data": images.name, "split": images.split} | figures
-    if options.json:
-        print(json.dumps(without_nan(figures)))
-        return
-    for name, value in figures.items():
-        print(f"{name:>18}  {_for_people(value)}")
+    return {"run": str(run), "data": images.name, "split": images.split} | figures
 
 
-def _several_runs(options: argparse.Namespace) -> None:
-    """A point each, by rising rate."""
-    measured, first = {}, None
+def _several_runs(options: argparse.Namespace) -> dict[str, Any]:
+    measured, seen = {}, {}
     for run in options.run:
         model, images = load_model_and_images(run, options)
-        same = images.name, images.pixels.shape
-        first = first or same
-        if same != first:
-            raise ValueError(
-                f"{str(run)!r} learnt {same[0]!r} of {tuple(same[1])}, and the first run {first[0]!r} of "
-                f"{tuple(first[1])}: a curve needs the same images for all."
-            )
+        seen[images.name, tuple(images.pixels.shape)] = str(run)
+        if len(seen) > 1:
+            learnt = " and ".join(f"{of!r} learnt {name!r} of {shape}" for (name, shape), of in seen.items())
+            raise ValueError(f"{learnt}: a curve needs the same images for all.")
         measured[str(run)] = evaluation.evaluate(model.to(options.device), images)
     points = evaluation.rate_distortion(measured)
-    if options.json:
-        about = {"data": images.name, "split": images.split, "images": len(images)}
-        print(json.dumps(without_nan(about | {"rate_distortion": points})))
-        return
-    print(f"{images.name}, {images.split}, {len(images):,} images; by rising KL (nats an image)")
-    for name in points[0]:
-        print(f"{name:>10}  " + "  ".join(f"{_for_people(point[name]):>12}" for point in points))
+    about = {"data": images.name, "split": images.split, "images": len(images)}
+    return about | {"rate_distortion": points}
 
 
-def _for_people(value) -> str:
+def _for_people(value: Any) -> str:
     """Four digits, and of a long list its ends."""
     if isinstance(value, dict):
         return ", ".join(f"{key} {_for_people(entry)}" for key, entry in value.items() if key != "each")

@@ -1,4 +1,4 @@
-"""``dfcvae prepare``: photographs decoded once, ahead of their first use."""
+"""``dfcvae prepare``."""
 
 from __future__ import annotations
 
@@ -10,12 +10,10 @@ from dfcvae.download import fetch_celeba
 
 
 def prepare(options: argparse.Namespace) -> None:
+    """decode a data set once, ahead of its first use; lfw is downloaded"""
     if options.download:
         if options.name != "celeba" or options.root is None:
-            raise ValueError(
-                "--download is of celeba, with the --root to put it into: lfw is downloaded without it, and "
-                "a folder is yours."
-            )
+            raise ValueError("--download is of celeba, with the --root to put it into.")
         print("CelebA is for non-commercial research only; data/README.md has the terms you agree to.")
         fetch_celeba(options.root)
     for split in SPLITS:

@@ -1,4 +1,4 @@
-"""``dfcvae reproduce``: the paper's trainings, and one table beside the paper's numbers."""
+"""``dfcvae reproduce``."""
 
 from __future__ import annotations
 
@@ -11,20 +11,18 @@ from dfcvae.cli.train import LENGTHS
 from dfcvae.course.profiles import profile
 from dfcvae.reproduction import recipe, report
 
-ONE = "data root out features size device batch_size codes pictures tested".split()
-SEVERAL = ("presets", "seeds", "multiples")
-
 
 def reproduce(options: argparse.Namespace) -> None:
-    chosen: dict[str, Any] = {key: getattr(options, key) for key in (*ONE, *LENGTHS)}
-    chosen |= {key: tuple(getattr(options, key)) for key in SEVERAL}
-    if all(chosen[key] is None for key in LENGTHS):
-        chosen["epochs"] = recipe.Recipe.epochs
+    """the paper's trainings, and one table beside the paper's numbers"""
+    given: dict[str, Any] = {key: value for key, value in vars(options).items() if key != "command"}
+    given |= {key: tuple(value) for key, value in given.items() if isinstance(value, list)}
+    if all(given[key] is None for key in LENGTHS):
+        given["epochs"] = recipe.Recipe.epochs
     if options.data == "faces":
-        chosen["pictures"] = options.pictures or profile().faces
-        chosen["tested"] = options.tested or profile().faces // 10
+        given["pictures"] = options.pictures or profile().faces
+        given["tested"] = options.tested or profile().faces // 10
     inception = fid.inception()
-    done = recipe.reproduce(recipe.Recipe(**chosen), inception)
+    done = recipe.reproduce(recipe.Recipe(**given), inception)
     figures, notes = {}, []
     if importlib.util.find_spec("matplotlib"):
         from dfcvae.reproduction.draw import draw

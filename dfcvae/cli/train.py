@@ -9,22 +9,21 @@ from typing import Any
 import torch
 
 import dfcvae
-from dfcvae import fast
 from dfcvae.cli.data import load_images
-from dfcvae.course.compare import compare, steps_for
+from dfcvae.course.compare import compare
 from dfcvae.course.profiles import profile
 from dfcvae.device import pick_device
 from dfcvae.dfc import PRESETS
+from dfcvae.fast import accelerate
 from dfcvae.training import Settings
 
-COMPARISON = Path("runs/compare")
 LENGTHS = ("steps", "epochs", "minutes")
 SETTINGS = ("batch_size", "learning_rate", "schedule", "flip", "seed", "precision")
 
 
 def train(options: argparse.Namespace) -> None:
-    if options.batch_size is None:
-        options.batch_size = profile().batch_size
+    """train a model; without arguments, compare a plain VAE with a DFC-VAE"""
+    options.batch_size = profile().batch_size if options.batch_size is None else options.batch_size
     settings = {key: getattr(options, key) for key in SETTINGS}
     length = {key: getattr(options, key) for key in LENGTHS if getattr(options, key) is not None}
     length = length or {"steps": profile().steps}
@@ -34,7 +33,7 @@ def train(options: argparse.Namespace) -> None:
     settings["device"] = options.device
     if options.preset is None and options.data in (None, "faces"):
         _compare(options, settings, length)
-    elif options.preset is None or options.out is None or options.data is None:
+    elif None in (options.preset, options.out, options.data):
         raise ValueError(
             "give --data, --preset and --out together, or neither --data nor --preset to compare both models."
         )
@@ -44,16 +43,12 @@ def train(options: argparse.Namespace) -> None:
 
 def _train_one(options: argparse.Namespace, settings: dict[str, Any], length: dict[str, Any]) -> None:
     torch.manual_seed(options.seed)
-    model = dfcvae.DFCVAE(
-        options.preset, options.features, options.size, alpha=options.alpha, beta=options.beta
+    weights = {"alpha": options.alpha, "beta": options.beta}
+    model = accelerate(
+        dfcvae.DFCVAE(options.preset, options.features, options.size, **weights), options.compile
     )
-    model = fast.accelerate(model, compile=options.compile)
-    images, validation = (
-        load_images(options.data, split, options.size, options.root) for split in ("train", "validation")
-    )
-    print(
-        f"{options.preset} on {len(images):,} images of {options.data}; loss network: {model.features_name}"
-    )
+    images, validation = _images(options)
+    print(f"{options.preset} on {len(images):,} images of {images.name}; loss network: {model.features_name}")
     run = dfcvae.train(model, images, options.out, validation=validation, **settings, **length)
     print(f"done: look at {run.out / 'reconstructions.png'} and {run.out / 'samples.png'}")
 
@@ -61,22 +56,13 @@ def _train_one(options: argparse.Namespace, settings: dict[str, Any], length: di
 def _compare(options: argparse.Namespace, settings: dict[str, Any], length: dict[str, Any]) -> None:
     if options.alpha is not None or options.beta is not None:
         raise ValueError("--alpha and --beta are of one model: give --data, --preset and --out with them.")
-    out = options.out or COMPARISON
+    out, options.data, options.root = options.out or Path("runs/compare"), "faces", None
     features = dfcvae.VGGFeatures(layers=PRESETS["vae-123"].layers, weights=options.features)
-    images, shown = (load_images("faces", split, options.size, None) for split in ("train", "validation"))
-    settings["compile"] = options.compile
-    if "minutes" in length:
-        steps = steps_for(length["minutes"], images, features, out, **settings)
-        if (out / "pixel" / "config.json").is_file():
-            print(
-                f"{out} was begun with {steps:,} steps and keeps them; give another --out for another length."
-            )
-    else:
-        epoch = len(images) // options.batch_size
-        steps = length.get("steps") or max(1, round(length["epochs"] * epoch))
-    print(
-        f"plain VAE and DFC-VAE on {len(images):,} drawn faces, {steps:,} steps each; "
-        f"loss network: {features.weights_name}"
-    )
-    compare(images, shown, out, steps, features, **settings)
+    images, shown = _images(options)
+    print(f"plain VAE and DFC-VAE on {len(images):,} drawn faces; loss network: {features.weights_name}")
+    compare(images, shown, out, features, compile=options.compile, **settings, **length)
     print(f"done: look at {out / 'comparison.png'}")
+
+
+def _images(options: argparse.Namespace) -> list[dfcvae.Images]:
+    return [load_images(options.data, part, options.size, options.root) for part in ("train", "validation")]

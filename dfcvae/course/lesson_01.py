@@ -31,41 +31,6 @@ def three_kinds(n: int, size: int = 32, seed: int = 0) -> Images:
     return Images(faces.draw(factors, size), is_kind, KINDS, name="three kinds", split="train")
 
 
-def plane_grid(limit: float, side: int = 5) -> Tensor:
-    """Points of a square of the latent plane, row by row from the top left: (side * side, 2).
-
-    They are the centres of the side * side fields that -limit to limit is divided into.
-    """
-    steps = (2 * torch.arange(side) + 1) * (limit / side) - limit
-    return torch.cartesian_prod(-steps, steps).flip(1)  # (y, x) -> (x, y)
-
-
-def error_to_nearest(pictures: Tensor, drawn: Tensor) -> Tensor:
-    """Of each picture (N, 3, S, S) to the nearest of ``drawn`` (M, 3, S, S): root mean squared error (N,)."""
-    flat, others = pictures.flatten(1), drawn.flatten(1)
-    return torch.cdist(flat, others).amin(dim=1) / flat.shape[1] ** 0.5
-
-
-def probes(size: int = 64, seed: int = 0) -> dict[str, Tensor]:
-    """Pictures that are no faces: name -> float (1, 3, size, size) in [0, 1]."""
-    noise = torch.rand(1, 3, size, size, generator=torch.Generator().manual_seed(seed))
-    rows, columns = torch.arange(size).view(-1, 1), torch.arange(size)
-
-    def flat(*colour: float) -> Tensor:
-        return torch.tensor(colour).view(1, 3, 1, 1).expand(1, 3, size, size)
-
-    def checks(side: int) -> Tensor:
-        return ((rows // side + columns // side) % 2).float().expand(1, 3, size, size)
-
-    return {
-        "noise": noise,
-        "grey": flat(0.5, 0.5, 0.5),
-        "blue": flat(0.1, 0.2, 0.8),
-        "8-pixel checks": checks(8),
-        "1-pixel checks": checks(1),
-    }
-
-
 def one_face_many_times(n: int, shift: float = 2.0, seed: int = 0) -> dict[str, Tensor | float]:
     """Factors of one face that differ only in strands and threads and, by ``shift`` pixels of 64 at most, in
     where the head is: what 100 numbers can hardly say. name -> a number for all, or one each, (n,).

@@ -1,8 +1,6 @@
-"""Notebook 02: what a layer sees. Its receptive field and its maps, the patches it answers to, and a picture
-made again from its features alone.
+"""Notebook 02: what a layer sees, the patches it answers to, a picture made again from its features alone.
 
-Inversion: Mahendran and Vedaldi, "Understanding Deep Image Representations by Inverting Them",
-arXiv 1412.0035. Here by L-BFGS on the pixels, with total variation as the only prior.
+Inversion: Mahendran and Vedaldi, arXiv 1412.0035; here by L-BFGS, with total variation as the only prior.
 """
 
 from __future__ import annotations
@@ -21,10 +19,7 @@ PRIOR = 0.2  # weight of the total variation beside the relative feature error, 
 
 
 def receptive_field(layers: Iterable[nn.Module]) -> tuple[int, int]:
-    """(side, jump) after these layers, in pixels of the picture.
-
-    side: how wide a square one feature depends on. jump: how far apart two neighbouring features look.
-    """
+    """(side, jump): how wide a square one feature depends on, how far apart two look, in pixels."""
     side, jump = 1, 1
     for layer in layers:
         if isinstance(layer, nn.Conv2d | nn.MaxPool2d):
@@ -36,24 +31,11 @@ def receptive_field(layers: Iterable[nn.Module]) -> tuple[int, int]:
 
 
 def centre_gradient(vgg: VGGFeatures, layer: str, x: Tensor) -> Tensor:
-    """How much each pixel of x (1, 3, H, W) moves the layer's centre feature: float (H, W), 0 = not at all.
-
-    The absolute gradient of the sum over the channels, summed over the three colours.
-    """
+    """How much each pixel of x (1, 3, H, W) moves the layer's centre feature: float (H, W), 0: not."""
     x = x.detach().clone().requires_grad_(True)
     phi = vgg(x)[layer]  # (1, C, h, w)
     (gradient,) = torch.autograd.grad(phi[0, :, phi.shape[2] // 2, phi.shape[3] // 2].sum(), x)
     return gradient[0].abs().sum(dim=0)
-
-
-def maps(phi: Tensor, count: int = 5, size: int = 64) -> Tensor:
-    """Features (C, h, w) -> pictures (count, 3, size, size) of the channels that vary most over the places.
-
-    Black is 0, white the largest value of that channel. Each place becomes a block of pixels.
-    """
-    chosen = phi.detach()[phi.detach().flatten(1).var(dim=1).topk(count).indices]
-    chosen = chosen / chosen.amax(dim=(1, 2), keepdim=True).clamp_min(1e-12)
-    return F.interpolate(chosen[:, None], size=(size, size), mode="nearest").expand(-1, 3, -1, -1)
 
 
 def around_grey(pattern: Tensor, largest: float | None = None) -> Tensor:
@@ -63,8 +45,8 @@ def around_grey(pattern: Tensor, largest: float | None = None) -> Tensor:
 
 
 def total_variation(x: Tensor) -> Tensor:
-    """Mean length of the step from each pixel of x (N, 3, H, W) to the next ones below and to the right, a
-    scalar: 0 for a flat picture, but for a rounded corner of 0.001 that gives it a gradient everywhere."""
+    """Mean length of the step from each pixel of x (N, 3, H, W) to those below and right: a scalar."""
+    # 1e-6: a gradient everywhere, also of a flat picture
     down, right = x.diff(dim=2)[..., :-1], x.diff(dim=3)[..., :-1, :]
     return (down.square() + right.square() + 1e-6).sqrt().mean()
 
@@ -102,25 +84,22 @@ def invert(vgg: VGGFeatures, x: Tensor, steps: int, prior: float = PRIOR, seed: 
 
 
 class Answers(NamedTuple):
-    """What the channels of a layer answer to N pictures. peak: (N, C), their largest value in each picture;
-    place: long (N, C, 2), row and column where; mean: (N, C), over all places."""
+    """peak: (N, C), each channel's largest value in each picture; place: long (N, C, 2), row and column."""
 
     peak: Tensor
     place: Tensor
-    mean: Tensor
 
 
 @torch.no_grad()
 def answers(vgg: VGGFeatures, layer: str, pictures: Tensor, batch: int = 64) -> Answers:
     """What one layer's channels answer to pictures, uint8 (N, 3, H, W); computed on the network's device."""
-    peaks, places, means = [], [], []
+    parts = []
     for part in pictures.split(batch):
         phi = vgg(part.to(vgg.mean.device).float() / 255)[layer]
-        value, index = phi.flatten(2).max(dim=2)
-        peaks.append(value.cpu())
-        places.append(torch.stack([index // phi.shape[3], index % phi.shape[3]], dim=-1).cpu())
-        means.append(phi.mean(dim=(2, 3)).cpu())
-    return Answers(torch.cat(peaks), torch.cat(places), torch.cat(means))
+        peak, index = phi.flatten(2).max(dim=2)
+        place = torch.stack([index // phi.shape[3], index % phi.shape[3]], dim=-1)
+        parts.append((peak.cpu(), place.cpu()))
+    return Answers(*map(torch.cat, zip(*parts, strict=True)))
 
 
 def patches(pictures: Tensor, places: Tensor, side: int, jump: int) -> Tensor:
@@ -137,10 +116,9 @@ def patches(pictures: Tensor, places: Tensor, side: int, jump: int) -> Tensor:
 
 
 def read_out(answers: Tensor, label: Tensor, ridge: float = 1.0) -> float:
-    """Pearson's r between a label (N,) and what a linear reading of answers (N, C) makes of it.
+    """Pearson's r between a label (N,) and a linear reading of it from answers (N, C).
 
-    Fitted on the first half of the pictures (ridge regression on standardised columns), measured on the
-    second half.
+    Ridge regression on standardised columns, fitted on the first half of the rows, measured on the second.
     """
     half = len(label) // 2
     a = (answers - answers[:half].mean(dim=0)) / answers[:half].std(dim=0).clamp_min(1e-9)

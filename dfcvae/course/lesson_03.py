@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dfcvae import VGGFeatures, faces
@@ -13,9 +12,6 @@ from dfcvae.course.lesson_00 import blur, noisy, shift
 from dfcvae.figures.show import COLOURS, DASHES, GREY, POINTS, SERIES, Shown, plot
 
 LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
-
-
-# ---------------------------------------------------------------- changes to a face
 
 
 def people(n: int, seed: int = 3) -> Tensor:
@@ -40,11 +36,7 @@ def changed(factors: Tensor, **values: Tensor | float) -> Tensor:
 
 
 def changes(factors: Tensor) -> dict[str, Tensor]:
-    """Eight changes of the same people, name -> float (n, 3, 64, 64) in [0, 1].
-
-    Four are done to the picture (shift, blur, noise, recolour), four to the factors, so that the changed
-    picture is the true one: what this person looks like with other strands of hair, or without glasses.
-    """
+    """Eight changes of the same people, four to the picture, four to the factors: (n, 3, 64, 64) each."""
     x = draw(factors)
     tint = torch.tensor([0.85, 1.0, 1.15]).view(3, 1, 1)
     light, curve = factors[:, _column("light_level")], factors[:, _column("mouth_curve")]
@@ -64,42 +56,19 @@ def _column(name: str) -> int:
     return faces.FACTOR_NAMES.index(name)
 
 
-# ---------------------------------------------------------------- rulers
-
-
 @torch.no_grad()
 def distances(x_hat: Tensor, x: Tensor, vgg: VGGFeatures) -> dict[str, Tensor]:
     """Mean squared difference of each pair, (N,), in "pixels" and in every layer of ``vgg``."""
-    return {ruler: squares.flatten(1).mean(1) for ruler, squares in _squares(x_hat, x, vgg).items()}
-
-
-@torch.no_grad()
-def difference_maps(x_hat: Tensor, x: Tensor, vgg: VGGFeatures) -> Tensor:
-    """Where each ruler sees the difference of one pair: (1 + layers, 3, S, S) in [0, 1], white = most.
-
-    Squared differences, mean over channels, each enlarged to the picture's size.
-    """
-    maps = [squares.mean(1, keepdim=True) for squares in _squares(x_hat, x, vgg).values()]
-    maps = [F.interpolate(m, size=x.shape[-1]) for m in maps]  # nearest: one square for each feature
-    return torch.cat([(m / m.max()).sqrt().expand(-1, 3, -1, -1) for m in maps])
-
-
-def _squares(x_hat: Tensor, x: Tensor, vgg: VGGFeatures) -> dict[str, Tensor]:
-    """Squared differences of each pair, place by place: "pixels", and every layer of ``vgg``."""
     phi_hat, phi = {"pixels": x_hat} | vgg(x_hat), {"pixels": x} | vgg(x)
-    return {ruler: (phi_hat[ruler] - phi[ruler]).square() for ruler in phi}
-
-
-# ---------------------------------------------------------------- a VGG with batch norm
+    return {ruler: (phi_hat[ruler] - phi[ruler]).square().flatten(1).mean(1) for ruler in phi}
 
 
 @torch.no_grad()
 def with_batch_norm(vgg: VGGFeatures, x: Tensor) -> nn.Sequential:
     """``vgg`` with a batch norm behind each convolution which, in eval, changes nothing.
 
-    Its running statistics are those of the pictures x (N, 3, S, S), its scale and shift undo them. So
-    whatever differs from ``vgg`` afterwards is the doing of batch norm's *training* mode. A plain module
-    with parameters, from a picture in [0, 1] to the deepest layer of ``vgg``.
+    Its running statistics are those of the pictures x (N, 3, S, S), its scale and shift undo them. A plain
+    module with parameters, from a picture in [0, 1] to the deepest layer of ``vgg``.
     """
     normalise = nn.Conv2d(3, 3, 1, groups=3)
     normalise.weight = nn.Parameter(1 / vgg.std.view(3, 1, 1, 1))
@@ -120,25 +89,12 @@ def with_batch_norm(vgg: VGGFeatures, x: Tensor) -> nn.Sequential:
     return net
 
 
-def small_vgg_bn() -> nn.Sequential:
-    """The layers of torchvision's vgg19_bn.features, 53 of them, with 4 to 8 channels and random weights."""
-    from torchvision.models.vgg import make_layers
-
-    blocks = [(4, 2), (6, 2), (8, 4), (8, 4), (8, 4)]  # channels, convolutions
-    return make_layers([entry for width, n in blocks for entry in [width] * n + ["M"]], batch_norm=True)
-
-
-# ---------------------------------------------------------------- figures
-
-
 def slopes(left: Mapping[str, float], right: Mapping[str, float], ends: tuple[str, str], alt: str) -> Shown:
     """Two rankings of the same things side by side, largest on top; a line joins each thing's two places.
 
     left, right: thing -> size. Lines that fall or rise by two places or more are coloured, the rest grey.
     """
-    places = [
-        sorted(values, key=values.__getitem__) for values in (left, right)
-    ]  # smallest first: at the bottom
+    places = [sorted(values, key=values.__getitem__) for values in (left, right)]  # smallest at the bottom
     figure, axis = plot(3.6)
     moved = 0
     for name in reversed(places[0]):
@@ -171,21 +127,4 @@ def heat(rows: Mapping[str, Sequence[float]], columns: Sequence[str], alt: str, 
     axis.set_yticks(range(len(rows)), list(rows), fontsize=POINTS - 1)
     axis.tick_params(length=0)
     axis.spines[["left", "bottom"]].set_visible(False)
-    return Shown(figure, alt)
-
-
-def logarithmic_bars(values: Mapping[str, float], xlabel: str, alt: str) -> Shown:
-    """A dot for each label on a logarithmic axis, its value beside it: for sizes of many powers of ten."""
-    figure, axis = plot(0.42 * len(values) + 0.8)
-    for name, value in values.items():
-        axis.plot([value], [name], "o", markersize=9, color=COLOURS["blue"])
-        text = f"{value:,.0f}" if value >= 10 else f"{value:g}"
-        axis.annotate(text, (value, name), (9, 0), textcoords="offset points", va="center", fontsize=POINTS)
-    axis.set_xscale("log")
-    axis.margins(x=0.2, y=0.15)
-    axis.invert_yaxis()
-    axis.grid(axis="x", color="#dddddd", linewidth=0.8)
-    axis.spines["left"].set_visible(False)
-    axis.tick_params(axis="y", length=0)
-    axis.set_xlabel(xlabel, fontsize=POINTS)
     return Shown(figure, alt)

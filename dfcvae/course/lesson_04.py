@@ -1,13 +1,13 @@
-"""What the comparison of notebook 04 shows: results of the benchmarks, curves over KL, and a wipe."""
+"""Notebook 04: what the benchmarks measured, and curves of it over KL."""
 
 from __future__ import annotations
 
 import json
-import statistics
+from collections import defaultdict
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from dfcvae.figures.show import COLOURS, DASHES, POINTS, Shown, plot
@@ -36,13 +36,11 @@ def ablations() -> tuple[dict[str, dict[str, Any]], Tensor]:
 
 def mean_by_weight(rows: list[dict[str, Any]], preset: str, figure: str) -> list[tuple[float, float]]:
     """(KL, figure) of a model at each of its weights, means over the seeds, ordered by KL."""
-    chosen = [row for row in rows if row["preset"] == preset]
-    weights = sorted({row["beta"] for row in chosen})
-    of_weight = [[row for row in chosen if row["beta"] == weight] for weight in weights]
-    return sorted(
-        (statistics.fmean(row["kl"] for row in group), statistics.fmean(row[figure] for row in group))
-        for group in of_weight
-    )
+    at_weight = defaultdict(list)
+    for row in rows:
+        if row["preset"] == preset:
+            at_weight[row["beta"]].append((row["kl"], row[figure]))
+    return sorted((fmean(kl for kl, _ in dots), fmean(y for _, y in dots)) for dots in at_weight.values())
 
 
 def curves(rows: list[dict[str, Any]], figure: str, ylabel: str, alt: str) -> Shown:
@@ -60,18 +58,3 @@ def curves(rows: list[dict[str, Any]], figure: str, ylabel: str, alt: str) -> Sh
     axis.set_ylabel(ylabel, fontsize=POINTS)
     drawing.legend(loc="outside upper left", ncols=2, frameon=False, fontsize=POINTS)
     return Shown(drawing, alt)
-
-
-def wipe(pictures: Tensor, position: float) -> Tensor:
-    """One picture made of two neighbours of a row (N, 3, S, S): (1, 3, S, S).
-
-    position from 0 (the first) to N - 1 (the last); in between a white line moves from left to right, the
-    next picture on its left.
-    """
-    first = min(int(position), len(pictures) - 2)
-    column = round((position - first) * pictures.shape[-1])
-    out = pictures[first : first + 1].clone()
-    out[..., :column] = pictures[first + 1, ..., :column]
-    if 0 < column < pictures.shape[-1]:
-        out[..., column] = 255 if out.dtype == torch.uint8 else 1
-    return out

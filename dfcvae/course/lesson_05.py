@@ -1,4 +1,4 @@
-"""What notebook 05 needs beside the lesson: true counterfactuals, a quiet direction, and its figures."""
+"""Notebook 05: true counterfactuals, a measure of maps, and figures."""
 
 from __future__ import annotations
 
@@ -10,12 +10,8 @@ from torch import Tensor
 
 from dfcvae import faces
 from dfcvae.datasets import Images
-from dfcvae.drawing.factors import SEED_NAMES
-from dfcvae.evaluation import frechet_distance
 from dfcvae.figures import show
-from dfcvae.latent import Prediction, Reader
-from dfcvae.vae import VAE
-from dfcvae.vgg import VGGFeatures
+from dfcvae.latent import Prediction
 
 # The factor that brings an attribute about, and the value that it takes.
 CHANGES = {
@@ -63,54 +59,6 @@ def change(factors: Tensor, name: str) -> Tensor:
     changed = factors.clone()
     changed[:, faces.FACTOR_NAMES.index(factor)] = value
     return changed
-
-
-def factors_between(a: Tensor, b: Tensor, steps: int) -> Tensor:
-    """Factors (steps, F) on the straight way from a to b (F,); strands and threads stay those of a."""
-    share = torch.linspace(0, 1, steps)[:, None]
-    between = (1 - share) * a + share * b
-    seeds = [faces.FACTOR_NAMES.index(name) for name in SEED_NAMES]
-    between[:, seeds] = a[seeds]
-    return between
-
-
-@torch.no_grad()
-def pixel_metric(model: VAE, codes: Tensor, step: float = 0.5) -> Tensor:
-    """G (latent_dim, latent_dim): d' G d is the mean squared change of a pixel for a small move d of z.
-
-    From differences of decoded pictures, averaged over the codes (n, latent_dim): G = J' J.
-    """
-    columns = []
-    for unit in step * torch.eye(model.latent_dim):
-        columns.append((model.decode(codes + unit) - model.decode(codes - unit)).flatten() / (2 * step))
-    jacobian = torch.stack(columns, dim=1)  # (n * 3 * S * S, latent_dim)
-    return jacobian.T @ jacobian / len(jacobian)
-
-
-def quiet_direction(metric: Tensor, reader: Reader) -> Tensor:
-    """The move of z (latent_dim,) that raises the reader's score by 1 at the least change of pixels.
-
-    Minimises d' G d under weight . d = 1, hence d ~ G^-1 weight; a little is added to G so that it can be
-    inverted.
-    """
-    ridge = 1e-3 * metric.diag().mean() * torch.eye(len(metric))
-    direction = torch.linalg.solve(metric + ridge, reader.weight)
-    return direction / (reader.weight @ direction)
-
-
-@torch.no_grad()
-def feature_gap(a: Tensor, b: Tensor) -> float:
-    """Fréchet distance between two sets of pictures in pooled features of the mini VGG. 0: none is seen.
-
-    a, b: float (N, 3, S, S) in [0, 1]. Like FID, with another network: compare with itself alone.
-    """
-    vgg = VGGFeatures(layers=("relu1_1", "relu2_1", "relu3_1"), weights="mini")
-
-    def pooled(x: Tensor) -> Tensor:
-        parts = [torch.cat([f.mean((2, 3)) for f in vgg(part).values()], dim=1) for part in x.split(100)]
-        return torch.cat(parts)
-
-    return frechet_distance(pooled(a), pooled(b))
 
 
 def nearer(codes: Tensor, places: Tensor, questions: int = 20_000, seed: int = 0) -> float:

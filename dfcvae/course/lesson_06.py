@@ -1,20 +1,11 @@
-"""What notebook 06 needs beside the lesson and the recipe of ``dfcvae.reproduction``: models and a figure."""
+"""Notebook 06: differences with their intervals, as a figure."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from dfcvae.course.shipped import shipped
 from dfcvae.evaluation import interval as interval
 from dfcvae.figures import show
-from dfcvae.vae import VAE
-
-SHIPPED = {"pixel": "plain", "vae-123": "dfc-123", "vae-345": "dfc-345"}
-
-
-def shipped_models() -> dict[str, VAE]:
-    """The course's models by preset: the same recipes on drawn faces, trained longer than a lesson allows."""
-    return {preset: shipped(name) for preset, name in SHIPPED.items()}
 
 
 def intervals(

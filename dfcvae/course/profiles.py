@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True)
-class Profile:
+class Profile(NamedTuple):
     """faces: drawn faces to train on, a tenth as many for validation and test; steps: of one training."""
 
     name: str
@@ -26,13 +25,12 @@ PROFILES = {
 
 def profile(name: str | None = None) -> Profile:
     """The profile of that name, else of $DFCVAE_PROFILE, else what the machine has: gpu with CUDA, or cpu."""
-    name = name or os.environ.get("DFCVAE_PROFILE") or None
-    if name is None:
+    name = name or os.environ.get("DFCVAE_PROFILE")
+    if not name:
         import torch
 
         name = "gpu" if torch.cuda.is_available() else "cpu"
     if name not in PROFILES:
-        raise ValueError(
-            f"unknown profile {name!r} in DFCVAE_PROFILE: expected one of {', '.join(PROFILES)}."
-        )
+        known = ", ".join(PROFILES)
+        raise ValueError(f"unknown profile {name!r} in DFCVAE_PROFILE: expected one of {known}.")
     return PROFILES[name]

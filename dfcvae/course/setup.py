@@ -5,8 +5,8 @@ from __future__ import annotations
 import importlib.util
 import os
 import platform
-from dataclasses import dataclass
 from importlib import metadata
+from typing import NamedTuple
 
 import torch
 
@@ -22,8 +22,7 @@ PLACES = {  # variables that the hosts themselves set
 }
 
 
-@dataclass(frozen=True)
-class Here:
+class Here(NamedTuple):
     """What a notebook runs on: place, device, profile, and the name of the profile's loss network."""
 
     place: str
@@ -32,14 +31,13 @@ class Here:
     loss_network: str
 
     def __str__(self) -> str:
-        chosen = self.profile
+        name, faces, steps, batch_size, _ = self.profile
         versions = f"torch {torch.__version__}, torchvision {metadata.version('torchvision')}"
         return (
             f"place         {self.place}\n"
             f"dfcvae        {__version__}, Python {platform.python_version()}, {versions}\n"
             f"device        {describe(self.device)}\n"
-            f"profile       {chosen.name}: {chosen.faces:,} drawn faces, {chosen.steps:,} steps of "
-            f"{chosen.batch_size}\n"
+            f"profile       {name}: {faces:,} drawn faces, {steps:,} steps of {batch_size}\n"
             f"loss network  {self.loss_network}"
         )
 
@@ -49,20 +47,17 @@ def start() -> Here:
 
     Raises ModuleNotFoundError where a package of the notebooks is missing, with the line that installs it.
     """
-    missing = [name for name in ("matplotlib", "ipywidgets") if importlib.util.find_spec(name) is None]
-    if missing:
-        raise ModuleNotFoundError(
-            f"{' and '.join(missing)} cannot be imported, and the notebooks draw with it: in the course's "
-            'folder run  pip install -e ".[lab]"  and restart the kernel.'
-        )
+    for name in ("matplotlib", "ipywidgets"):
+        if importlib.util.find_spec(name) is None:
+            raise ModuleNotFoundError(
+                f"{name} cannot be imported, and the notebooks draw with it: in the course's folder run  "
+                'pip install -e ".[lab]"  and restart the kernel.'
+            )
     use_available_threads()
     place = next((place for variable, place in PLACES.items() if variable in os.environ), "this computer")
-    here = Here(place, pick_device(), profile(), _loss_network(profile().loss_network))
-    print(here)
+    if profile().loss_network == "torchvision" and cached_trunk("vgg19") is None:
+        network = "VGG-19 of torchvision, which is downloaded when it is first used"
+    else:
+        network = VGGFeatures(layers=("relu1_1",), weights=profile().loss_network).weights_name
+    print(here := Here(place, pick_device(), profile(), network))
     return here
-
-
-def _loss_network(weights: str) -> str:
-    if weights == "torchvision" and cached_trunk("vgg19") is None:
-        return "VGG-19 of torchvision, which is downloaded when it is first used"
-    return VGGFeatures(layers=("relu1_1",), weights=weights).weights_name

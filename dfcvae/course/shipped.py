@@ -6,8 +6,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from dfcvae.vae import VAE
 
 FOLDER = Path(__file__).parents[1] / "pretrained"
@@ -24,7 +22,7 @@ def shipped(name: str) -> VAE:
     from safetensors.torch import load_file
 
     vae = VAE()
-    vae.load_state_dict({key: tensor.float() for key, tensor in load_file(_file(name)).items()})
+    vae.load_state_dict({key: tensor.float() for key, tensor in load_file(path_of(name)).items()})
     return vae.eval()
 
 
@@ -32,25 +30,12 @@ def about(name: str) -> dict[str, Any]:
     """How a shipped model was made: preset, alpha, beta, steps, batch_size, seed, loss_network, drawing."""
     from safetensors import safe_open
 
-    with safe_open(_file(name), "pt") as file:
+    with safe_open(path_of(name), "pt") as file:
         return {key: json.loads(value) for key, value in file.metadata().items()}
 
 
-def _file(name: str) -> Path:
+def path_of(name: str) -> Path:
+    """The model's file. ValueError for an unknown name."""
     if name not in NAMES:
         raise ValueError(f"no shipped model {name!r}: expected one of {', '.join(NAMES)}.")
     return FOLDER / f"{name}.safetensors"
-
-
-def save_shipped(name: str, vae: torch.nn.Module, facts: dict[str, Any]) -> Path:
-    """Write a trained model where ``shipped`` finds it: half precision, with ``facts`` in the metadata."""
-    from safetensors.torch import save_file
-
-    tensors = {key: tensor.detach().cpu() for key, tensor in vae.state_dict().items()}
-    tensors = {
-        key: (tensor.half() if tensor.is_floating_point() else tensor).contiguous()
-        for key, tensor in tensors.items()
-    }
-    path = _file(name)
-    save_file(tensors, path, {key: json.dumps(value) for key, value in facts.items()})
-    return path
