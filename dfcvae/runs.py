@@ -2,11 +2,9 @@
 
     config.json                what was trained, on what, how, and on which machines
     checkpoint.pt              the newest state, and checkpoint.previous.pt the one before it
-    metrics.jsonl              a line of measurements every so many steps
-    reconstructions.png, samples.png
+    metrics.jsonl              a line of measurements every so many steps; beside it two previews as PNG
 
-A checkpoint is written beside its place, flushed, read again, and renamed; the one before is kept under the
-second name. Whatever a power cut leaves of the first, the second is whole.
+A checkpoint is written beside its place, read again and renamed: whatever a power cut leaves, one is whole.
 """
 
 from __future__ import annotations

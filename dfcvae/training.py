@@ -3,11 +3,6 @@
 Everything random is a function of the seed and the step (``Trainer.generator``): the order of an epoch's
 images, the noise of z, the shift of a step. So a run that was interrupted ends, on the same CPU, with the
 bits of one that was not.
-
-    train      one call: settings, folder, loop
-    Settings   how to train
-    Trainer    model and optimizer, and what a step does
-    _loop      the steps in their order, with lines of metrics, previews and checkpoints
 """
 
 from __future__ import annotations
